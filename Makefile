@@ -1,0 +1,93 @@
+# `make book` builds the book, `make test` checks everything; `make help` lists the rest.
+# Each command makes its own environment in .venv when it is missing or out of date.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?=
+PORT ?= 8000
+ARGS ?=
+
+PY := .venv/bin/python
+VENV := .venv/.complete
+BENCH := .venv/.bench
+
+export PYTHON PORT
+export KERAS_BACKEND := tensorflow
+export TF_CPP_MIN_LOG_LEVEL := 3
+export JUPYTER_PREFER_ENV_PATH := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# A .venv that was moved, or whose interpreter is gone, is built anew whatever its date.
+ifneq ($(shell head -n 1 $(VENV) 2>/dev/null && $(PY) -c 'print("runs")' 2>/dev/null),$(CURDIR) runs)
+$(VENV): rebuild
+endif
+
+$(VENV): constraints.txt pyproject.toml scripts/setup_venv.sh scripts/setup_jupyter.py
+	@scripts/setup_venv.sh book test dev
+
+$(BENCH): $(VENV)
+	@scripts/setup_venv.sh book test dev bench
+	@touch $@
+
+.PHONY: help
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: book
+book: $(VENV) ## execute every chapter, render the book, say where to open it
+	@$(PY) scripts/build_book.py $(ARGS)
+
+.PHONY: serve
+serve: $(VENV) ## serve the rendered book on this machine (PORT=8000)
+	@$(PY) scripts/serve.py
+
+.PHONY: lab
+lab: $(VENV) ## open the chapters in JupyterLab
+	$(PY) -m jupyter lab --notebook-dir=book $(ARGS)
+
+.PHONY: test
+test: $(VENV) ## all tests that take seconds, and every chapter
+	$(PY) -m pytest $(ARGS)
+
+.PHONY: test-unit
+test-unit: $(VENV) ## the fast tests without the chapters
+	$(PY) -m pytest -m "not slow and not book" $(ARGS)
+
+.PHONY: test-all
+test-all: $(VENV) ## every test, the slow statistical ones included
+	$(PY) -m pytest -m "" $(ARGS)
+
+.PHONY: lint
+lint: $(VENV) ## style and types
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+.PHONY: format
+format: $(VENV) ## put the code into the project's style
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+.PHONY: bench
+bench: $(BENCH) ## measure speed and quality side by side; a table and a JSON file
+	$(PY) scripts/bench.py $(ARGS)
+
+.PHONY: train
+train: $(VENV) ## train both shipped networks (PRESET=full; hours)
+	$(PY) -m eamlab.train global --preset $(or $(PRESET),full) --out train-out/global $(ARGS)
+	$(PY) -m eamlab.train local --preset $(or $(PRESET),full) --out train-out/local $(ARGS)
+
+.PHONY: lock
+lock: $(BENCH) ## write the installed versions into constraints.txt and environment.yml
+	$(PY) scripts/lock.py
+
+.PHONY: clean
+clean: ## remove what the commands made, but not .venv
+	rm -rf _build build dist bench-out .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+.PHONY: distclean
+distclean: clean ## remove .venv too
+	rm -rf .venv
+
+.PHONY: rebuild

@@ -1,0 +1,406 @@
+"""The two BayesFlow workflows, their presets, and the shipped weights.
+
+The *global* workflow infers the seven group parameters from a small group of subjects and can be
+composed to any number of groups; the *local* workflow infers one subject's parameters given the
+group parameters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import bayesflow as bf
+import numpy as np
+
+from eamlab.networks import (
+    GroupSummary,
+    NonCenteredConsistencyModel,
+    PooledSummary,
+    SubjectSummary,
+)
+from eamlab.priors import GROUP_PRIOR, SUBJECT_NAMES
+from eamlab.simulate import make_simulator
+
+__all__ = [
+    "PRESETS",
+    "NetworkSettings",
+    "Preset",
+    "TrainingSettings",
+    "global_workflow",
+    "load_pretrained",
+    "local_workflow",
+]
+
+# BayesFlow announces every fit and every draw at level INFO; the progress bars say the same.
+logging.getLogger("bayesflow").setLevel(logging.WARNING)
+
+SUMMARIES = ("subject-aware", "pooled")
+"""Summary networks of the global workflow."""
+
+PRETRAINED = ("global", "global-pooled", "local")
+"""Names of the shipped networks."""
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """Sizes of one workflow's networks."""
+
+    summary: str = "subject-aware"
+    summary_dim: int = 24
+    widths: tuple[int, ...] = (128, 128, 128)
+    activation: str = "silu"
+
+    def __post_init__(self) -> None:
+        if self.summary not in SUMMARIES:
+            raise ValueError(f"summary must be one of {SUMMARIES}, got {self.summary!r}.")
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How long, on what and how a workflow is trained.
+
+    ``group_sizes`` is walked through batch by batch, so an entry that stands twice is trained
+    twice as often; batches of larger groups hold fewer of them (at least 32), for equal cost.
+    """
+
+    epochs: int
+    batches_per_epoch: int = 256
+    batch_size: int = 64
+    learning_rate: float = 5e-4
+    scheme: str = "exact"
+    group_sizes: tuple[int, ...] = (5,)
+    n_trials: int = 30
+    offline: bool = False
+    seed: int = 2026
+
+    def batch_size_of(self, group_size: int) -> int:
+        """Return the number of groups in a batch of groups of `group_size`."""
+        smallest = min(self.group_sizes)
+        return max(min(32, self.batch_size), self.batch_size * smallest // group_size)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings of both workflows under one name."""
+
+    name: str
+    description: str
+    global_network: NetworkSettings = field(default_factory=NetworkSettings)
+    global_training: TrainingSettings = field(default_factory=lambda: TrainingSettings(epochs=1))
+    local_network: NetworkSettings = field(default_factory=lambda: NetworkSettings(summary_dim=16))
+    local_training: TrainingSettings = field(
+        default_factory=lambda: TrainingSettings(epochs=1, group_sizes=(1,))
+    )
+
+
+_LIBRARY_DEFAULT_WIDTHS = (256, 256, 256, 256, 256)
+
+_TUTORIAL_NETWORK = NetworkSettings(
+    summary="pooled", summary_dim=16, widths=_LIBRARY_DEFAULT_WIDTHS, activation="mish"
+)
+
+PRESETS: dict[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            name="tutorial",
+            description="The published settings: a fixed set of 256 x 64 Euler-Maruyama groups, "
+            "1,000 epochs (local: 50), the library's default networks, pooled summary.",
+            global_network=_TUTORIAL_NETWORK,
+            global_training=TrainingSettings(epochs=1000, scheme="euler-maruyama", offline=True),
+            local_network=NetworkSettings(
+                summary_dim=16, widths=_LIBRARY_DEFAULT_WIDTHS, activation="mish"
+            ),
+            local_training=TrainingSettings(
+                epochs=50, scheme="euler-maruyama", offline=True, group_sizes=(1,)
+            ),
+        ),
+        Preset(
+            name="quick",
+            description="A few minutes on two cores: for Binder, the chapters and the tests.",
+            global_training=TrainingSettings(
+                epochs=20, batches_per_epoch=200, batch_size=64, learning_rate=2e-3
+            ),
+            local_training=TrainingSettings(
+                epochs=12,
+                batches_per_epoch=200,
+                batch_size=64,
+                learning_rate=2e-3,
+                group_sizes=(1,),
+            ),
+        ),
+        Preset(
+            name="full",
+            description="What the shipped weights were trained with: fresh exact simulations at "
+            "every step, groups of 5, 20 and 100 subjects.",
+            global_network=NetworkSettings(summary_dim=32, widths=(256, 256, 256)),
+            global_training=TrainingSettings(
+                epochs=120,
+                batches_per_epoch=256,
+                batch_size=192,
+                learning_rate=1e-3,
+                group_sizes=(5, 20, 5, 100),
+            ),
+            local_network=NetworkSettings(summary_dim=16, widths=(128, 128, 128)),
+            local_training=TrainingSettings(
+                epochs=60,
+                batches_per_epoch=256,
+                batch_size=256,
+                learning_rate=1e-3,
+                group_sizes=(1,),
+            ),
+        ),
+    )
+}
+"""The named presets: ``tutorial``, ``quick`` and ``full``."""
+
+
+def get_preset(preset: str | Preset) -> Preset:
+    """Return the preset of that name, or the given preset itself."""
+    if isinstance(preset, Preset):
+        return preset
+    if preset not in PRESETS:
+        raise ValueError(f"preset must be one of {tuple(PRESETS)} or a Preset, got {preset!r}.")
+    return PRESETS[preset]
+
+
+def _base_adapter() -> bf.Adapter:
+    """Float32 arrays, group parameters as prior z-scores.
+
+    Standardizing by the prior's own moments rather than a batch's keeps the diffused prior
+    N(0, I) at every diffusion time of a variance-preserving schedule, which the composition
+    relies on.
+    """
+    adapter = bf.Adapter().to_array().convert_dtype("float64", "float32")
+    for p in GROUP_PRIOR.parameters:
+        adapter = adapter.standardize(p.name, mean=p.mean, std=p.sd)
+    return adapter.rename("sim_data", "summary_variables")
+
+
+def global_adapter() -> bf.Adapter:
+    """Build the adapter of the global workflow: seven group parameters from ``sim_data``."""
+    names = list(GROUP_PRIOR.names)
+    adapter = _base_adapter().concatenate(names, into="inference_variables")
+    return adapter.keep(["inference_variables", "summary_variables"])
+
+
+def local_adapter() -> bf.Adapter:
+    """Build the adapter of the local workflow: nu, log alpha, log t0 given the group parameters."""
+    adapter = (
+        _base_adapter()
+        .log(["alpha", "t0"])
+        .concatenate(list(SUBJECT_NAMES), into="inference_variables")
+        .concatenate(list(GROUP_PRIOR.names), into="inference_conditions")
+    )
+    return adapter.keep(["inference_variables", "inference_conditions", "summary_variables"])
+
+
+def global_workflow(
+    *,
+    network: NetworkSettings | None = None,
+    preset: str | Preset = "quick",
+    summary: str | None = None,
+    learning_rate: float | None = None,
+) -> bf.CompositionalWorkflow:
+    """Build the (untrained) global workflow.
+
+    A score-based ``DiffusionModel`` on the seven group parameters, conditioned on a summary
+    network over the trials of a small group of subjects.
+
+    Parameters
+    ----------
+    network : NetworkSettings, optional
+        Sizes of the networks; those of `preset` by default.
+    preset : {"tutorial", "quick", "full"} or Preset, default "quick"
+        Where settings that are not given come from.
+    summary : {"subject-aware", "pooled"}, optional
+        Overrides the summary network: the nested set network that knows which responses belong to
+        one subject, or the tutorial's set transformer over the pooled trials.
+    learning_rate : float, optional
+        Initial learning rate; that of the preset by default.
+
+    Returns
+    -------
+    bayesflow.CompositionalWorkflow
+        With ``.simulator`` set to groups of the preset's first size.
+
+    Raises
+    ------
+    ValueError
+        If `preset` or `summary` is unknown.
+    """
+    preset = get_preset(preset)
+    network = network or preset.global_network
+    if summary is not None:
+        network = NetworkSettings(**asdict(network) | {"summary": summary})
+    kind = {"subject-aware": GroupSummary, "pooled": PooledSummary}[network.summary]
+    training = preset.global_training
+    return bf.CompositionalWorkflow(
+        simulator=make_simulator(
+            n_subjects=training.group_sizes[0], n_trials=training.n_trials, scheme=training.scheme
+        ),
+        adapter=global_adapter(),
+        inference_network=bf.networks.DiffusionModel(subnet_kwargs=_subnet(network)),
+        summary_network=kind(summary_dim=network.summary_dim),
+        initial_learning_rate=learning_rate or training.learning_rate,
+        standardize=None,
+    )
+
+
+def local_workflow(
+    *,
+    network: NetworkSettings | None = None,
+    preset: str | Preset = "quick",
+    learning_rate: float | None = None,
+) -> bf.BasicWorkflow:
+    """Build the (untrained) local workflow.
+
+    A ``StableConsistencyModel`` on (nu, log alpha, log t0) of one subject, conditioned on the
+    summary of the subject's trials and on the seven group parameters.
+
+    Parameters
+    ----------
+    network : NetworkSettings, optional
+        Sizes of the networks; those of `preset` by default.
+    preset : {"tutorial", "quick", "full"} or Preset, default "quick"
+        Where settings that are not given come from.
+    learning_rate : float, optional
+        Initial learning rate; that of the preset by default.
+
+    Returns
+    -------
+    bayesflow.BasicWorkflow
+    """
+    preset = get_preset(preset)
+    network = network or preset.local_network
+    return bf.BasicWorkflow(
+        simulator=_subject_simulator(preset.local_training),
+        adapter=local_adapter(),
+        inference_network=NonCenteredConsistencyModel(subnet_kwargs=_subnet(network)),
+        summary_network=SubjectSummary(summary_dim=network.summary_dim),
+        initial_learning_rate=learning_rate or preset.local_training.learning_rate,
+        standardize=None,
+    )
+
+
+def _subject_simulator(settings: TrainingSettings) -> bf.simulators.Simulator:
+    """Simulate single subjects: ``sim_data`` is (batch, n_trials, 2)."""
+
+    def drop_subject_axis(
+        batch_shape: tuple[int, ...], sim_data: np.ndarray, timed_out: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        return {"sim_data": sim_data[..., 0, :, :], "timed_out": timed_out[..., 0, :]}
+
+    studies = make_simulator(n_subjects=1, n_trials=settings.n_trials, scheme=settings.scheme)
+    last = bf.simulators.LambdaSimulator(drop_subject_axis, is_batched=True)
+    return bf.simulators.SequentialSimulator([studies, last])
+
+
+def _subnet(network: NetworkSettings) -> dict[str, Any]:
+    return {"widths": network.widths, "activation": network.activation}
+
+
+def build_networks(
+    workflow: bf.BasicWorkflow, n_subjects: int | None = 5, n_trials: int = 30
+) -> None:
+    """Create the weights of `workflow` without data, so that they can be counted or loaded.
+
+    Parameters
+    ----------
+    workflow : bayesflow.BasicWorkflow
+        Global (``n_subjects`` given) or local (``n_subjects=None``).
+    n_subjects, n_trials : int
+        Shape of the data; the subject-aware networks accept any other afterwards.
+    """
+    group = {name: np.zeros((2, 1)) for name in GROUP_PRIOR.names}
+    subject = {name: np.ones((2, 1)) for name in SUBJECT_NAMES}
+    shape = (2, n_trials, 2) if n_subjects is None else (2, n_subjects, n_trials, 2)
+    data = group | subject | {"sim_data": np.ones(shape, dtype="float32")}
+    workflow.estimator.build_from_data(workflow.adapter(data))
+
+
+def weights_folder() -> Path:
+    """Return the folder of the shipped weights and model cards."""
+    return Path(str(files("eamlab"))) / "weights"
+
+
+def load_pretrained(name: str, *, folder: str | Path | None = None) -> bf.BasicWorkflow:
+    """Load a trained workflow with its model card.
+
+    Parameters
+    ----------
+    name : {"global", "global-pooled", "local"}
+        Which network. "global-pooled" is the tutorial's network, trained as long as ours, for
+        comparison.
+    folder : path, optional
+        Where ``<name>.json`` and ``<name>.weights.h5`` lie; the shipped weights by default. Use the
+        ``--out`` folder of ``python -m eamlab.train`` for your own.
+
+    Returns
+    -------
+    bayesflow.CompositionalWorkflow or bayesflow.BasicWorkflow
+        Trained, with the model card (dict) as ``.model_card``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such network, if its file does not match its card, or if it was made with
+        another BayesFlow minor version.
+    """
+    folder = Path(folder) if folder is not None else weights_folder()
+    card_file, weights = folder / f"{name}.json", folder / f"{name}.weights.h5"
+    if not card_file.exists() or not weights.exists():
+        found = sorted(p.stem for p in folder.glob("*.json")) if folder.exists() else []
+        raise ValueError(
+            f"name {name!r}: no {card_file.name} and {weights.name} in {folder}; found {found}. "
+            f"Shipped are {PRETRAINED}; train your own with `python -m eamlab.train`."
+        )
+    card = json.loads(card_file.read_text())
+    _check_card(name, card, weights)
+    workflow = _workflow_of_card(card)
+    workflow.estimator.load_weights(str(weights))
+    workflow.model_card = card
+    return workflow
+
+
+def _workflow_of_card(card: dict[str, Any]) -> bf.BasicWorkflow:
+    settings = card["network"] | {"widths": tuple(card["network"]["widths"])}
+    network = NetworkSettings(**settings)
+    if card["kind"] == "local":
+        workflow = local_workflow(network=network)
+        build_networks(workflow, None, card["training"]["n_trials"])
+    else:
+        workflow = global_workflow(network=network)
+        build_networks(workflow, card["training"]["group_sizes"][0], card["training"]["n_trials"])
+    return workflow
+
+
+def _check_card(name: str, card: dict[str, Any], weights: Path) -> None:
+    made_with = card["versions"]["bayesflow"]
+    if _minor(made_with) != _minor(version("bayesflow")):
+        raise ValueError(
+            f"weights {name!r} were made with BayesFlow {made_with}, but {version('bayesflow')} is "
+            f"installed; install bayesflow~={_minor(made_with)}.0 or retrain with "
+            "`python -m eamlab.train`."
+        )
+    if file_hash(weights) != card["sha256"]:
+        raise ValueError(
+            f"weights {name!r}: {weights} is not the file its model card describes (SHA-256 "
+            "differs); restore it or retrain with `python -m eamlab.train`."
+        )
+
+
+def _minor(text: str) -> str:
+    return ".".join(text.split(".")[:2])
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,131 @@
+import json
+
+import bayesflow as bf
+import keras
+import numpy as np
+import pytest
+
+from eamlab.priors import GROUP_PRIOR, SUBJECT_NAMES
+from eamlab.simulate import simulate_studies
+from eamlab.workflows import (
+    PRESETS,
+    NetworkSettings,
+    build_networks,
+    file_hash,
+    get_preset,
+    global_workflow,
+    load_pretrained,
+    local_workflow,
+    weights_folder,
+)
+
+
+@pytest.fixture(scope="module")
+def study():
+    return simulate_studies(4, 5, 30, seed=3, scheme="exact")
+
+
+def test_global_adapter_gives_prior_z_scores_and_inverts_them(study):
+    adapter = global_workflow().adapter
+    z = np.asarray(adapter(study)["inference_variables"])
+    np.testing.assert_allclose(z, GROUP_PRIOR.standardize(GROUP_PRIOR.to_array(study)), atol=1e-5)
+    back = adapter({"inference_variables": z}, inverse=True, strict=False)
+    np.testing.assert_allclose(np.asarray(back["mu_nu"]), study["mu_nu"], atol=1e-5)
+
+
+def test_local_adapter_takes_logs_and_conditions_on_all_group_parameters(study):
+    data = {k: study[k][:, :1] for k in SUBJECT_NAMES} | {k: study[k] for k in GROUP_PRIOR.names}
+    adapted = local_workflow().adapter(data | {"sim_data": study["sim_data"][:, 0]})
+    expected = [study["nu"][:, 0], np.log(study["alpha"][:, 0]), np.log(study["t0"][:, 0])]
+    np.testing.assert_allclose(
+        np.asarray(adapted["inference_variables"]), np.stack(expected, 1), rtol=1e-5, atol=1e-5
+    )
+    assert adapted["inference_conditions"].shape == (4, 7)
+
+
+def test_workflow_simulators_feed_their_adapters():
+    for workflow, shape in ((global_workflow(), (3, 5, 30, 2)), (local_workflow(), (3, 30, 2))):
+        assert workflow.simulate_adapted((3,))["summary_variables"].shape == shape
+
+
+@pytest.mark.parametrize("name", ["global", "global-pooled", "local"])
+def test_shipped_weights_load_and_match_their_cards(name):
+    workflow = load_pretrained(name)
+    card = workflow.model_card
+    assert card["sha256"] == file_hash(weights_folder() / f"{name}.weights.h5")
+    assert card["parameters"] == workflow.estimator.count_params()
+    assert len(card["loss"]) == card["epochs_done"] and card["training_seconds"] > 60
+
+
+def test_shipped_global_posterior_recovers_fresh_groups():
+    """Correlation of posterior mean and truth; the card's own figures, less three standard errors."""
+    workflow = load_pretrained("global")
+    data = simulate_studies(150, 5, 30, seed=987_654, scheme="exact")
+    draws = workflow.sample(
+        num_samples=40, conditions={"sim_data": data["sim_data"]}, method="euler", steps=30, seed=1
+    )
+    for name in GROUP_PRIOR.names:
+        r = np.corrcoef(draws[name][..., 0].mean(1), data[name][:, 0])[0, 1]
+        on_card = workflow.model_card["quality"]["5"][name]["correlation"]
+        # Fisher z: standard error 1 / sqrt(n - 3) for each of the two correlations
+        gap = np.arctanh(on_card) - np.arctanh(r)
+        assert abs(gap) < 4 * np.sqrt(1 / 147 + 1 / 297) + 0.05, (name, r, on_card)
+
+
+def test_shipped_local_weights_are_calibrated_given_the_true_group():
+    """90 % intervals over 200 subjects: binomial sd 0.021, four of them allowed."""
+    workflow = load_pretrained("local")
+    data = simulate_studies(200, 1, 30, seed=123_456, scheme="exact")
+    conditions = {k: data[k] for k in GROUP_PRIOR.names} | {"sim_data": data["sim_data"][:, 0]}
+    draws = workflow.sample(num_samples=150, conditions=conditions, seed=2)
+    for name in SUBJECT_NAMES:
+        low, high = np.quantile(draws[name][..., 0], [0.05, 0.95], axis=1)
+        covered = np.mean((low <= data[name][:, 0]) & (data[name][:, 0] <= high))
+        assert 0.81 < covered < 0.985, (name, covered)
+
+
+def test_a_basic_workflow_becomes_compositional_without_retraining(study):
+    source = global_workflow(network=NetworkSettings(summary_dim=4, widths=(8,)))
+    basic = bf.BasicWorkflow(
+        adapter=source.adapter,
+        inference_network=source.inference_network,
+        summary_network=source.summary_network,
+        standardize=None,
+    )
+    basic.fit_offline(study, epochs=1, batch_size=4, verbose=0)
+    composed = bf.CompositionalWorkflow.from_basic_workflow(basic)
+    build_networks(composed)
+    x = keras.ops.ones((2, 7))
+    conditions = keras.ops.ones((2, 4))
+    scores = [
+        keras.ops.convert_to_numpy(w.inference_network.score(x, time=0.5, conditions=conditions))
+        for w in (basic, composed)
+    ]
+    np.testing.assert_allclose(*scores, rtol=1e-5)
+    groups = study["sim_data"][None]
+    draws = composed.compositional_sample(
+        num_samples=3, conditions={"sim_data": groups}, method="euler", steps=3
+    )
+    assert draws["mu_nu"].shape == (1, 3, 1)
+
+
+def test_presets_have_the_published_sizes():
+    tutorial = PRESETS["tutorial"]
+    training = tutorial.global_training
+    assert (training.batches_per_epoch, training.batch_size, training.epochs) == (256, 64, 1000)
+    assert tutorial.local_training.epochs == 50 and training.offline
+    assert tutorial.global_network.summary == "pooled"
+    assert tutorial.global_network.summary_dim == 16
+    json.dumps({k: v.description for k, v in PRESETS.items()})
+
+
+def test_bad_settings_are_named():
+    with pytest.raises(ValueError, match="preset must be one of"):
+        get_preset("qick")
+    with pytest.raises(ValueError, match="summary must be one of"):
+        global_workflow(summary="polled")
+
+
+def test_weights_are_small_enough_to_commit():
+    sizes = [f.stat().st_size for f in weights_folder().iterdir()]
+    assert max(sizes) < 10e6
