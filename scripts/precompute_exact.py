@@ -66,7 +66,11 @@ def main() -> None:
     versions |= {name: version(name) for name in ("numpy", "scipy", "numba")}
     for what in args.what:
         start = time.perf_counter()
-        made = studies(args.out, versions) if what == "studies" else demo(int(what), args.out, versions)
+        made = (
+            studies(args.out, versions)
+            if what == "studies"
+            else demo(int(what), args.out, versions)
+        )
         print(f"{what}: {time.perf_counter() - start:.1f} s, {made}", flush=True)
 
 

@@ -261,7 +261,9 @@ def load_studies(*, folder: str | Path | None = None) -> Studies:
     """
     file = _data_folder(folder) / _STUDIES_FILE
     if not file.exists():
-        raise ValueError(f"folder: no {file.name} in {file.parent}; run scripts/precompute_exact.py.")
+        raise ValueError(
+            f"folder: no {file.name} in {file.parent}; run scripts/precompute_exact.py."
+        )
     card = json.loads(file.read_text())
     study = simulate_drawn_studies(StudiesSettings(**card["settings"]))
     _check_fingerprint(card["fingerprint"], fingerprint(study["sim_data"]), file)

@@ -44,11 +44,13 @@ __all__ = [
     "calibration_figure",
     "draw_paths",
     "draw_trials",
+    "grades_figure",
     "interval_figure",
     "loss_figure",
     "paths_figure",
     "posterior_figure",
     "recovery_figure",
+    "sbc_figure",
     "show_source",
     "shrinkage_figure",
     "symbol",
@@ -129,14 +131,14 @@ def _styled(function: Callable[..., Figure]) -> Callable[..., Figure]:
 
         # Not rc_context: in a notebook the first figure switches interactive mode on, which a
         # context would undo, and the reader's own figures would never be shown.
-        before = {key: plt.rcParams[key] for key in _STYLE}
+        style, open_before = {key: plt.rcParams[key] for key in _STYLE}, set(plt.get_fignums())
         plt.rcParams.update(_STYLE)
         try:
-            figure = function(*args, **kwargs)
-        finally:
-            plt.rcParams.update(before)
-        plt.close(figure)
-        return figure
+            return function(*args, **kwargs)
+        finally:  # after an error too, or a half-drawn figure would be shown
+            plt.rcParams.update(style)
+            for number in set(plt.get_fignums()) - open_before:
+                plt.close(number)
 
     return wrapper
 
@@ -685,15 +687,27 @@ def paths_figure(
     many = max(n_trials, 2_000)
     data, _ = simulate_trials(*parameters, many, seed=seed, scheme=scheme, dt=dt)
     end = max_rt or float(np.quantile(data[:, 1], 0.98))
+    bins = _time_bins(end, t0, dt if scheme != "exact" else end / 60)
     draw_paths(middle, paths, alpha=alpha, t0=t0, beta=beta)
     for ax, choice in ((top, 1), (bottom, 0)):
-        draw_trials(ax, data[: n_trials or None], choice, parameters, end, histogram=n_trials > 0)
+        draw_trials(ax, data[:n_trials], choice, parameters, end, bins=bins)
     peak = max(top.get_ylim()[1], bottom.get_ylim()[1])
     top.set(ylim=(0, peak), xlim=(0, end))
     bottom.set(ylim=(peak, 0), xlabel="time since the stimulus (s)")
     bottom.tick_params(axis="x", labelbottom=True)
     top.legend(loc="upper right")
     return figure
+
+
+def _time_bins(end: float, t0: float, step: float) -> NDArray:
+    """Edges of about 60 bins up to `end`, each as wide as a whole number of steps.
+
+    Stepped response times lie at t0 + k step, in the middle of a step: bins of another width
+    would hold now more and now fewer of them.
+    """
+    width = step * max(1, round(end / 60 / step))
+    first = t0 + step / 2 - width * np.ceil((t0 + step / 2) / width)
+    return np.arange(first, end + width, width)
 
 
 def draw_paths(
@@ -719,7 +733,7 @@ def draw_paths(
     for bound, role in ((alpha, "upper"), (0.0, "lower")):
         ax.axhline(bound, color=PALETTE[role], lw=2)
     ax.set(ylim=(-0.03 * alpha, 1.03 * alpha), ylabel="evidence")
-    ax.set_yticks([0, beta * alpha, alpha], ["0", r"$\beta\alpha$", r"$\alpha$"])
+    ax.set_yticks([0, beta * alpha, alpha], ["$0$", r"$\beta\alpha$", r"$\alpha$"], fontsize=12)
 
 
 def draw_trials(
@@ -729,8 +743,7 @@ def draw_trials(
     parameters: tuple[float, float, float, float],
     max_rt: float,
     *,
-    histogram: bool = True,
-    bins: int = 60,
+    bins: int | NDArray = 60,
 ) -> None:
     """Draw the response times of one choice and their exact density into an existing panel.
 
@@ -739,16 +752,14 @@ def draw_trials(
     ax : matplotlib.axes.Axes
         Panel to draw into.
     data : ndarray of shape (n_trials, 2)
-        ``choice`` and ``rt``.
+        ``choice`` and ``rt``; without trials the density alone is drawn.
     choice : {0, 1}
         The choice to show.
     parameters : tuple of float
         ``(nu, alpha, t0, beta)`` of the exact density.
     max_rt : float
         Right end of the time axis in seconds.
-    histogram : bool, default True
-        Draw the histogram; without it the density alone.
-    bins : int, default 60
+    bins : int or ndarray of edges, default 60
         Bins of the histogram.
 
     Notes
@@ -756,9 +767,9 @@ def draw_trials(
     Heights are those of the joint density of time and choice: both choices together have area 1.
     """
     role = "upper" if choice == 1 else "lower"
-    edges = np.linspace(0, max_rt, bins + 1)
-    if histogram:
-        counts, _ = np.histogram(data[data[:, 0] == choice, 1], bins=edges)
+    if len(data):
+        times = data[data[:, 0] == choice, 1]
+        counts, edges = np.histogram(times, bins, range=(0, max_rt))
         heights = counts / (len(data) * np.diff(edges))
         ax.stairs(heights, edges, fill=True, color=PALETTE[role], alpha=0.45, label="simulated")
     time = np.linspace(1e-3, max_rt, 600)
@@ -989,3 +1000,103 @@ def _without_docstring(source: str) -> str:
             for number in range(node.body[0].lineno - 1, node.body[0].end_lineno or 0):
                 lines[number] = None  # kept in place, so that line numbers stay right
     return "\n".join(line for line in lines if line is not None)
+
+
+# ------------------------------------------------------------------------------------------------
+# Grades
+# ------------------------------------------------------------------------------------------------
+
+
+@_styled
+def sbc_figure(ranks: Mapping[str, Any], n_draws: int) -> Figure:
+    """Plot the ECDF of stored ranks minus uniform, one panel per parameter.
+
+    Parameters
+    ----------
+    ranks : mapping
+        Number of posterior draws below the truth, ``{name: (n,)}``, each from 0 to `n_draws`.
+    n_draws : int
+        Posterior draws per data set.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        As `calibration_figure`, which starts from the draws.
+
+    Raises
+    ------
+    ValueError
+        If a rank is out of range.
+    """
+    figure, axes, spare = _panels(len(ranks))
+    for (name, given), ax in zip(ranks.items(), axes, strict=True):
+        rank = np.asarray(given).reshape(-1)
+        if rank.size == 0 or rank.min() < 0 or rank.max() > n_draws:
+            raise ValueError(f"ranks[{name!r}] must lie in 0..{n_draws} (n_draws), got {rank}.")
+        _calibration_panel(ax, rank, n_draws)
+        ax.set_title(symbol(name), fontsize=12)
+    _legend(axes[0], spare)
+    figure.supxlabel("fractional rank of the truth", fontsize=10)
+    figure.supylabel("ECDF − uniform", fontsize=10)
+    return figure
+
+
+@_styled
+def grades_figure(frame: Any) -> Figure:
+    """Draw bias and spread of composed posteriors against the exact ones, by J and recipe.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        Columns ``J``, ``recipe``, ``parameter``, ``bias`` (absolute, in exact sds) and
+        ``sd_ratio``, as ``eamlab.grades.grade_frame`` returns them.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One column per J, one line per recipe, one faint dot per parameter, and their median as a
+        diamond. A perfect posterior lies at the far left above and on the line at 1 below.
+    """
+    import matplotlib.pyplot as plt
+
+    sizes = sorted(frame["J"].unique())
+    recipes = list(dict.fromkeys(frame["recipe"]))[::-1]
+    figure, grid = plt.subplots(2, len(sizes), sharex="row", sharey=True, squeeze=False)
+    figure.set_size_inches(_WIDTH + 1, 0.55 * len(recipes) + 1.6)
+    for column, n_subjects in enumerate(sizes):
+        part = frame[frame["J"] == n_subjects]
+        for ax, measure in zip(grid[:, column], ("bias", "sd_ratio"), strict=True):
+            _grades_panel(ax, part, measure, recipes)
+        grid[0, column].set_title(f"$J$ = {n_subjects:,}")
+    grid[0, 0].set_xlim(left=0.03)
+    for row, label in zip(grid, ("|bias| / exact sd", "sd / exact sd"), strict=True):
+        _log_ticks(row[0])
+        row[0].set_yticks(range(len(recipes)), recipes)
+        row[0].set_ylim(-0.6, len(recipes) - 0.4)
+        for ax in row:
+            ax.set_xlabel(label)
+    return figure
+
+
+def _log_ticks(ax: Axes) -> None:
+    """Few ticks with plain numbers, as many as the span of a log axis has room for."""
+    low, high = ax.get_xlim()
+    span = high / low
+    steps = (1, 2, 5) if span < 30 else (1, 3) if span < 300 else (1,)
+    ticks = [round(s * 10.0**k, 3) for k in range(-3, 5) for s in steps]
+    shown = [t for t in ticks if low <= t <= high]
+    ax.set_xticks(shown, [f"{t:g}" for t in shown])
+    ax.set_xticks([], minor=True)
+
+
+def _grades_panel(ax: Axes, part: Any, measure: str, recipes: list[str]) -> None:
+    for line, recipe in enumerate(recipes):
+        x = part.loc[part["recipe"] == recipe, measure].to_numpy(dtype=float)
+        if len(x) == 0:
+            continue
+        color = PALETTE["composed"]
+        ax.plot(x, np.full(len(x), line), "o", color=color, alpha=0.35, ms=4, mew=0)
+        ax.plot(np.median(x), line, "D", color=PALETTE["accent"], ms=5)
+    ax.axvline(1.0, color=PALETTE["exact"], lw=1.2, ls="-" if measure == "sd_ratio" else ":")
+    ax.set_xscale("log")
+    ax.grid(axis="y", color=PALETTE["exact"], alpha=0.25)

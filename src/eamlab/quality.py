@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import bayesflow as bf
+import keras
 import numpy as np
 
 from eamlab.priors import GROUP_PRIOR, SUBJECT_NAMES
@@ -67,7 +68,7 @@ def measure_quality(
     *,
     settings: TrainingSettings,
     n: int = 300,
-    n_draws: int = 250,
+    n_draws: int = 100,
     seed: int | None = None,
 ) -> dict[str, Any]:
     """Grade a trained workflow on `n` fresh data sets of each group size it was trained on.
@@ -100,6 +101,9 @@ def measure_quality(
             data["sim_data"] = data["sim_data"][:, 0]
         names = GROUP_PRIOR.names if kind == "global" else SUBJECT_NAMES
         needed = {k: data[k] for k in ("sim_data", *(GROUP_PRIOR.names if kind == "local" else ()))}
-        draws = workflow.sample(num_samples=n_draws, conditions=needed, batch_size=100, seed=seed)
+        solver = {"method": "euler_maruyama", "steps": 100} if kind == "global" else {}
+        draws = workflow.sample(
+            num_samples=n_draws, conditions=needed, seed=keras.random.SeedGenerator(seed), **solver
+        )
         result[str(size)] = calibration_and_recovery(draws, data, names)
     return result

@@ -48,6 +48,7 @@ __all__ = [
     "ReferenceWarning",
     "exact_posterior",
     "joint_posterior",
+    "log_likelihood",
     "subject_posterior",
 ]
 
@@ -61,8 +62,8 @@ class ReferenceWarning(UserWarning):
 # --------------------------------------------------------------------------------------------------
 
 # Trapezoid nodes in log alpha, at these multiples of the approximate posterior sd.
-_N_ALPHA = 11
-_ALPHA_STEP = 0.95
+_N_ALPHA = 12
+_ALPHA_STEP = 0.88
 # Spacing of the t0 nodes in units of the narrowest conditional sd; see `_t0_nodes`.
 _T0_STEP = 1.15
 # Log density, relative to its maximum, at which a subject's window ends.
@@ -122,15 +123,15 @@ class _Domain:
 
 
 class _Tables(NamedTuple):
-    """Tables of all subjects, laid end to end (``J`` subjects, ``M`` beta nodes)."""
+    """Tables of all subjects, end to end: J subjects, M coefficients in beta, K nodes in t0."""
 
     node_start: NDArray[np.int64]  # (J + 1,) first t0 node of each subject
     coef_start: NDArray[np.int64]  # (J + 1,) first coefficient of each subject
-    degree: NDArray[np.int64]  # (J,) number of coefficients in log alpha
+    degree: NDArray[np.int64]  # (J,) D, the number of coefficients in log alpha
     log_t0: FloatArray  # (nodes,)
     log_weight: FloatArray  # (nodes,) log of the trapezoid weight in log t0
     decision_sum: FloatArray  # (nodes,) B, the summed decision times at this t0
-    coef: FloatArray  # flat (t0 node, beta, log alpha) Chebyshev coefficients
+    coef: FloatArray  # flat (M, K, D + 3) Chebyshev coefficients; see `_padded`
     window: FloatArray  # (J, 2) midpoint and half width in log alpha
     counts: FloatArray  # (J, 2) numbers of lower and upper choices
     center: FloatArray  # (J, 6) likelihood mode in (log alpha, log t0, nu) and its slope in beta
@@ -141,14 +142,26 @@ class _Tables(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def _drift_terms(log_alpha, t0, beta, shift, n0, n1, total):
+def _drift_terms(
+    log_alpha: float, t0: float, beta: float, shift: float, n0: float, n1: float, total: float
+) -> tuple[float, float]:
     """The A and B of exp(A nu - B nu^2 / 2), the drift's part of a subject's likelihood."""
     slope = math.exp(log_alpha) * (n1 - (n0 + n1) * beta) + shift * (n1 - n0)
     return slope, total - (n0 + n1) * t0
 
 
 @njit(cache=True, nogil=True)
-def _pilot_log_density(values, y, first, log_alpha, beta, shift, stats, mean, sd):
+def _pilot_log_density(
+    values: FloatArray,
+    y: FloatArray,
+    first: float,
+    log_alpha: FloatArray,
+    beta: FloatArray,
+    shift: float,
+    stats: tuple[float, float, float],
+    mean: tuple[float, float, float],
+    sd: tuple[float, float, float],
+) -> tuple[FloatArray, FloatArray]:
     """Log posterior under broad normal subject priors, and conditional moments of the drift."""
     n0, n1, total = stats
     n = n0 + n1
@@ -181,7 +194,9 @@ def _pilot_log_density(values, y, first, log_alpha, beta, shift, stats, mean, sd
 
 
 @njit(cache=True, nogil=True)
-def _pilot_window(log_p, y, log_alpha, typical, cut):
+def _pilot_window(
+    log_p: FloatArray, y: FloatArray, log_alpha: FloatArray, typical: float, cut: float
+) -> tuple[float, float, float, float]:
     """Smallest window that holds every grid point above the cut, plus one step on each side.
 
     Above the cut under the broad subject prior, or under one that ties log alpha to `typical`:
@@ -202,7 +217,9 @@ def _pilot_window(log_p, y, log_alpha, typical, cut):
 
 
 @njit(cache=True, nogil=True)
-def _pilot_moments(log_p, drift, y, first, log_alpha, m):
+def _pilot_moments(
+    log_p: FloatArray, drift: FloatArray, y: FloatArray, first: float, log_alpha: FloatArray, m: int
+) -> tuple[FloatArray, FloatArray]:
     """Mean and covariance of (log alpha, log t0, nu, y) at beta node m."""
     mean = np.zeros(4)
     second = np.zeros((4, 4))
@@ -297,8 +314,8 @@ def _widened(window: FloatArray, first: float, domain: _Domain) -> FloatArray:
     typical = math.exp(domain.mean[1] - 0.3) / first
     if typical < 0.99:
         y_low = min(y_low, math.log(typical / (1.0 - typical)))
-    # Half a unit closer to the fastest response, for other values of beta and of the drift.
-    y_high += 0.5
+    # One unit closer to the fastest response, for other values of beta and of the drift.
+    y_high += 1.0
     return np.array(
         [y_low, y_high, min(low, domain.mean[0] - 0.1), max(high, domain.mean[0] + 0.1)]
     )
@@ -325,12 +342,21 @@ def _tabulate(subject: _Subject, domain: _Domain, shift: float) -> dict[str, Any
         "log_t0": log_t0,
         "log_weight": np.log(y[1] - y[0]) - np.logaddexp(0.0, y),
         "decision_sum": total - (n0 + n1) * np.exp(log_t0),
-        "coef": np.matmul(to_beta, values @ to_alpha.T).ravel(),
+        "coef": _padded(np.matmul(to_beta, values @ to_alpha.T)),
         "degree": degree,
         "window": (mid, half),
         "counts": (n0, n1),
         **_likelihood_normal(center, cov[:3, :3], domain),
     }
+
+
+def _padded(coef: FloatArray) -> FloatArray:
+    """Coefficients (K, M, D) laid out flat as (M, K, D + 3).
+
+    The three further columns are filled with the other terms of the log integrand at each
+    evaluation, so that one matrix product adds up all of it.
+    """
+    return np.pad(coef.transpose(1, 0, 2), ((0, 0), (0, 0), (0, 3))).ravel()
 
 
 def _likelihood_normal(center: FloatArray, cov: FloatArray, domain: _Domain) -> dict[str, Any]:
@@ -401,7 +427,7 @@ def _threaded(
 
 
 @njit(cache=True, nogil=True)
-def _alpha_normal(j, theta, tables):
+def _alpha_normal(j: int, theta: FloatArray, tables: _Tables) -> tuple[float, float]:
     """Mean and sd of log alpha, given group parameters, in the normal approximation."""
     offset = theta[6] - tables.beta_range[0]
     p = tables.precision[j].copy()
@@ -421,7 +447,7 @@ def _alpha_normal(j, theta, tables):
 
 
 @njit(cache=True, nogil=True)
-def _chebyshev_row(x, out):
+def _chebyshev_row(x: float, out: FloatArray) -> None:
     """Chebyshev polynomials at x."""
     out[0] = 1.0
     out[1] = x
@@ -430,102 +456,147 @@ def _chebyshev_row(x, out):
 
 
 @njit(cache=True, nogil=True)
-def _subject_log_density(j, theta, tables, alpha_nodes, log_p):
-    """Log integrand of subject j at its t0 nodes and at the log alpha nodes that fit its window.
+def _alpha_grid(j: int, theta: FloatArray, tables: _Tables, work: _Work) -> tuple[int, int, float]:
+    """Place the nodes in log alpha and fill what depends on these alone.
 
-    Parameters
-    ----------
-    theta : (7,) mean and sd of nu, of log alpha, of log t0; and beta
-    alpha_nodes : (G,) filled with the nodes in log alpha
-    log_p : (K, G) filled; the trapezoid weight in log t0 is part of it, the one in log alpha not
-
-    Returns
-    -------
-    first, last : int, range of the nodes inside the window
-    step : float, distance of the nodes in log alpha
+    Returns the range of the nodes inside the window, and their distance.
     """
     n0, n1 = tables.counts[j]
     m_nu, s_nu, m_a, s_a, m_t, s_t, beta = theta
-    start, stop = tables.node_start[j], tables.node_start[j + 1]
-    degree = tables.degree[j]
     mid, half = tables.window[j]
-    n_beta, shift = tables.n_beta, tables.shift
+    degree = tables.degree[j]
+    shift = tables.shift
     center, sd = _alpha_normal(j, theta, tables)
-    n_alpha = alpha_nodes.size
-    step = sd * _ALPHA_STEP * (_N_ALPHA - 1) / (n_alpha - 1)
-    basis = np.zeros((degree, n_alpha))
-    row = np.empty(max(degree, n_beta))
-    slope = np.empty(n_alpha)
-    base = np.empty(n_alpha)
-    first, last = n_alpha, 0
-    v_nu = s_nu * s_nu
+    step = sd * _ALPHA_STEP
+    scale = math.log(2.0 * math.pi * s_a * s_t)
     pole = (n0 + n1) * math.log(math.sin(math.pi * beta))
-    for g in range(n_alpha):
-        x = center + step * (g - 0.5 * (n_alpha - 1))
-        alpha_nodes[g] = x
+    first, last = _N_ALPHA, 0
+    for g in range(_N_ALPHA):
+        x = center + step * (g - 0.5 * (_N_ALPHA - 1))
+        work.log_alpha[g] = x
         z = (x - mid) / half
         # Nodes outside the window are dropped: the polynomial may be anything there.
         if abs(z) > 1.0:
+            work.basis[: degree + 3, g] = 0.0
+            work.basis[degree + 1, g] = -1e300
             continue
         first, last = min(first, g), max(last, g + 1)
-        _chebyshev_row(z, row[:degree])
-        basis[:, g] = row[:degree]
+        _chebyshev_row(z, work.basis[:degree, g])
         alpha = math.exp(x)
         if shift > 0.0:
             w = (alpha * beta + shift) / (alpha + 2.0 * shift)
             pole = (n0 + n1) * math.log(math.sin(math.pi * w))
-        slope[g] = alpha * (n1 - (n0 + n1) * beta) + shift * (n1 - n0)
-        base[g] = pole - 0.5 * ((x - m_a) / s_a) ** 2 - math.log(s_a * s_t) - math.log(2 * math.pi)
-        slope[g] = 0.5 * slope[g] * slope[g] * v_nu + slope[g] * m_nu
-    _chebyshev_row((beta - tables.beta_range[0]) / tables.beta_range[1], row[:n_beta])
-    collapsed = np.empty(degree)
-    at = tables.coef_start[j]
-    for k in range(stop - start):
-        collapsed[:] = 0.0
-        for m in range(n_beta):
-            for i in range(degree):
-                collapsed[i] += row[m] * tables.coef[at + i]
-            at += degree
-        b = tables.decision_sum[start + k]
-        dispersion = 1.0 + v_nu * b
-        prior = -0.5 * ((tables.log_t0[start + k] - m_t) / s_t) ** 2
-        prior += tables.log_weight[start + k]
-        prior -= 0.5 * (math.log(dispersion) + b * m_nu**2 / dispersion)
-        out = log_p[k]
-        for g in range(n_alpha):
-            out[g] = prior + base[g] + slope[g] / dispersion
-        for i in range(degree):
-            for g in range(n_alpha):
-                out[g] += collapsed[i] * basis[i, g]
+        slope = alpha * (n1 - (n0 + n1) * beta) + shift * (n1 - n0)
+        work.basis[degree, g] = 1.0
+        work.basis[degree + 1, g] = pole - 0.5 * ((x - m_a) / s_a) ** 2 - scale
+        work.basis[degree + 2, g] = slope * (0.5 * slope * s_nu * s_nu + m_nu)
     return first, last, step
 
 
 @njit(cache=True, nogil=True)
-def _subject_log_likelihood(j, theta, tables, alpha_nodes, log_p):
-    """Log marginal likelihood of subject j, and the share of its integral at the window's edges."""
-    n_nodes = tables.node_start[j + 1] - tables.node_start[j]
-    first, last, step = _subject_log_density(j, theta, tables, alpha_nodes, log_p)
-    if last <= first:
-        return -math.inf, 1.0
-    top = -math.inf
-    for k in range(n_nodes):
-        for g in range(first, last):
-            top = max(top, log_p[k, g])
-    total = edge = 0.0
-    for k in range(n_nodes):
-        for g in range(first, last):
-            gap = log_p[k, g] - top
-            if gap > -22.0:
-                p = math.exp(gap)
-                total += p
-                dropped = (g == first and first > 0) or (g == last - 1 and last < alpha_nodes.size)
-                if k == 0 or k == n_nodes - 1 or dropped:
-                    edge += p
-    return top + math.log(total * step), edge / total
+def _subject_log_density(
+    j: int, theta: FloatArray, tables: _Tables, work: _Work
+) -> tuple[int, int, float]:
+    """Log integrand of subject j at its t0 nodes and at the nodes in log alpha.
+
+    ``work.log_p`` is filled; the trapezoid weight in log t0 is part of it, the one in log alpha is
+    not. Returns what `_alpha_grid` does.
+    """
+    m_nu, s_nu, m_a, s_a, m_t, s_t, beta = theta
+    first, last, step = _alpha_grid(j, theta, tables, work)
+    _chebyshev_row((beta - tables.beta_range[0]) / tables.beta_range[1], work.beta_row)
+    start, stop = tables.node_start[j], tables.node_start[j + 1]
+    width = tables.degree[j] + 3
+    size = (stop - start) * width
+    at = tables.coef_start[j]
+    coef = tables.coef[at : at + tables.n_beta * size].reshape((tables.n_beta, size))
+    collapsed = work.collapsed[:size]
+    np.dot(work.beta_row, coef, collapsed)
+    rows = collapsed.reshape((stop - start, width))
+    for k in range(stop - start):
+        b = tables.decision_sum[start + k]
+        dispersion = 1.0 + s_nu * s_nu * b
+        prior = -0.5 * ((tables.log_t0[start + k] - m_t) / s_t) ** 2
+        prior += tables.log_weight[start + k]
+        prior -= 0.5 * (math.log(dispersion) + b * m_nu**2 / dispersion)
+        rows[k, width - 3] = prior
+        rows[k, width - 2] = 1.0
+        rows[k, width - 1] = 1.0 / dispersion
+    np.dot(rows, work.basis[:width], work.log_p[: stop - start])
+    return first, last, step
 
 
 @njit(cache=True, nogil=True)
-def _to_theta(eta, beta_grid, theta):
+def _subject_log_likelihood(
+    j: int, theta: FloatArray, tables: _Tables, work: _Work
+) -> tuple[float, float]:
+    """Log marginal likelihood of subject j, and the share of its integral at the window's edges."""
+    n_nodes = tables.node_start[j + 1] - tables.node_start[j]
+    first, last, step = _subject_log_density(j, theta, tables, work)
+    if last <= first:
+        return -math.inf, 1.0
+    log_p = work.log_p[:n_nodes]
+    top = log_p.max()
+    _exp_below(log_p.reshape(-1), top)
+    ends = log_p[0].sum() + log_p[-1].sum()
+    if first > 0:
+        ends += log_p[:, first].sum()
+    if last < _N_ALPHA:
+        ends += log_p[:, last - 1].sum()
+    total = log_p.sum()
+    return top + math.log(total * step), ends / total
+
+
+@njit(cache=True, nogil=True)
+def _exp_below(x: FloatArray, top: float) -> None:
+    """Replace x by exp(x - top), x <= top: relative error 1e-10 near the top, constant 30 below.
+
+    Free of branches and calls, so that the loop is vectorized: the library's exp would take a third
+    of the evaluator's time.
+    """
+    for i in range(x.size):
+        gap = x[i] - top
+        y = (gap if gap > -30.0 else -30.0) * (1.0 / 64.0)
+        p = 1.0 / 40320.0 + y * (1.0 / 362880.0)
+        p = 1.0 / 720.0 + y * (1.0 / 5040.0 + y * p)
+        p = 1.0 / 24.0 + y * (1.0 / 120.0 + y * p)
+        p = 1.0 + y * (1.0 + y * (0.5 + y * (1.0 / 6.0 + y * p)))
+        p *= p
+        p *= p
+        p *= p
+        p *= p
+        p *= p
+        x[i] = p * p
+
+
+class _Work(NamedTuple):
+    """Scratch arrays of one thread."""
+
+    log_alpha: FloatArray  # (G,) nodes
+    basis: FloatArray  # (D + 3, G) Chebyshev polynomials and the other terms at the nodes
+    beta_row: FloatArray  # (M,) Chebyshev polynomials at beta
+    collapsed: FloatArray  # (K * (D + 3),) what multiplies the rows of `basis` at this beta
+    log_p: FloatArray  # (K, G)
+
+
+@njit(cache=True, nogil=True)
+def _make_work(tables: _Tables) -> _Work:
+    """Scratch arrays large enough for every subject."""
+    longest = 1
+    for j in range(tables.degree.size):
+        longest = max(longest, tables.node_start[j + 1] - tables.node_start[j])
+    width = tables.degree.max() + 3
+    return _Work(
+        np.empty(_N_ALPHA),
+        np.empty((width, _N_ALPHA)),
+        np.empty(tables.n_beta),
+        np.empty(longest * width),
+        np.empty((longest, _N_ALPHA)),
+    )
+
+
+@njit(cache=True, nogil=True)
+def _to_theta(eta: FloatArray, beta_grid: FloatArray, theta: FloatArray) -> bool:
     """Group parameters to (mean, sd) pairs and beta; False when an sd leaves the float range."""
     for i in range(3):
         if abs(eta[3 + i]) > 50.0:
@@ -537,13 +608,17 @@ def _to_theta(eta, beta_grid, theta):
 
 
 @njit(cache=True, nogil=True)
-def _log_likelihoods(etas, first, last, tables, beta_grid, out, edges):
+def _log_likelihoods(
+    etas: FloatArray,
+    first: int,
+    last: int,
+    tables: _Tables,
+    beta_grid: FloatArray,
+    out: FloatArray,
+    edges: FloatArray,
+) -> None:
     """Add the log likelihood of subjects first..last to out (E,); edges (J,) keeps the maxima."""
-    longest = 1
-    for j in range(first, last):
-        longest = max(longest, tables.node_start[j + 1] - tables.node_start[j])
-    alpha_nodes = np.empty(_N_ALPHA)
-    log_p = np.empty((longest, _N_ALPHA))
+    work = _make_work(tables)
     theta = np.empty(7)
     for e in range(etas.shape[0]):
         fits = _to_theta(etas[e], beta_grid, theta)
@@ -554,7 +629,7 @@ def _log_likelihoods(etas, first, last, tables, beta_grid, out, edges):
         for e in range(etas.shape[0]):
             if out[e] > -math.inf:
                 _to_theta(etas[e], beta_grid, theta)
-                value, edge = _subject_log_likelihood(j, theta, tables, alpha_nodes, log_p)
+                value, edge = _subject_log_likelihood(j, theta, tables, work)
                 out[e] += value
                 edges[j] = max(edges[j], edge)
 
@@ -665,14 +740,19 @@ _MOST_AT_EDGE = 0.01
 
 
 @njit(cache=True, nogil=True)
-def _metropolis(start, factor, normals, log_uniforms, tables, beta_grid, prior, states):
+def _metropolis(
+    start: FloatArray,
+    factor: FloatArray,
+    normals: FloatArray,
+    log_uniforms: FloatArray,
+    tables: _Tables,
+    beta_grid: FloatArray,
+    prior: FloatArray,
+    states: FloatArray,
+) -> float:
     """Random-walk Metropolis; fills states (n, 8) with eta and its log posterior."""
     n = normals.shape[0]
-    longest = 1
-    for j in range(tables.degree.size):
-        longest = max(longest, tables.node_start[j + 1] - tables.node_start[j])
-    alpha_nodes = np.empty(_N_ALPHA)
-    log_p = np.empty((longest, _N_ALPHA))
+    work = _make_work(tables)
     theta = np.empty(7)
     eta, proposal = start[:7].copy(), np.empty(7)
     current = start[7]
@@ -689,7 +769,7 @@ def _metropolis(start, factor, normals, log_uniforms, tables, beta_grid, prior, 
         fits = _to_theta(proposal, beta_grid, theta)
         if fits and abs(theta[6] - tables.beta_range[0]) <= tables.beta_range[1]:
             for j in range(tables.degree.size):
-                value += _subject_log_likelihood(j, theta, tables, alpha_nodes, log_p)[0]
+                value += _subject_log_likelihood(j, theta, tables, work)[0]
             if value > threshold:
                 eta[:] = proposal
                 current = value
@@ -1051,6 +1131,37 @@ def exact_posterior(
     return _packed(sample, likelihood, num_samples, rng)
 
 
+def log_likelihood(
+    sim_data: ArrayLike | Sequence[ArrayLike],
+    group: Mapping[str, ArrayLike],
+    *,
+    em_dt: float | None = None,
+) -> FloatArray:
+    """Marginal log likelihood of a study, with all subject parameters integrated out.
+
+    Parameters
+    ----------
+    sim_data, em_dt
+        As in `exact_posterior`.
+    group : mapping of str to float or array_like
+        The seven group parameters: one value each, or equally many of each (any shape).
+
+    Returns
+    -------
+    ndarray (S,)
+        Log likelihoods, accurate to about 1e-5 per subject within the range of the prior; ``-inf``
+        where ``|beta_raw|`` exceeds 5.
+
+    Raises
+    ------
+    ValueError
+        As in `exact_posterior`, and for missing group parameters.
+    """
+    subjects = _subjects(sim_data)
+    tables = _build_tables(subjects, _Domain.prior(), _shift(em_dt), None)
+    return _Likelihood(tables)(_group_draws(group))
+
+
 def _scouted(
     subjects: Sequence[_Subject], shift: float, rng: np.random.Generator, progress: bool | None
 ) -> tuple[_Likelihood, tuple[FloatArray, FloatArray]]:
@@ -1213,7 +1324,11 @@ def subject_posterior(
         For bad trials, missing group parameters, or a start far outside its prior.
     """
     (subject,) = _subjects([trials])
-    etas = _group_draws(group, num_samples)
+    etas = _group_draws(group)
+    if len(etas) == 1:
+        etas = np.repeat(etas, 1000 if num_samples is None else num_samples, axis=0)
+    elif num_samples not in (None, len(etas)):
+        raise ValueError(f"num_samples must be left out with {len(etas)} group draws.")
     rng = np.random.default_rng(seed)
     shift = _shift(em_dt)
     tables = _build_tables([subject], _Domain.prior(), shift, False)
@@ -1230,7 +1345,7 @@ def subject_posterior(
     return {"nu": nu, "alpha": np.exp(log_alpha), "t0": t0}
 
 
-def _group_draws(group: Mapping[str, ArrayLike], num_samples: int | None) -> FloatArray:
+def _group_draws(group: Mapping[str, ArrayLike]) -> FloatArray:
     """Group parameters as (S, 7)."""
     missing = [name for name in GROUP_PRIOR.names if name not in group]
     if missing:
@@ -1239,12 +1354,7 @@ def _group_draws(group: Mapping[str, ArrayLike], num_samples: int | None) -> Flo
     sizes = {len(column) for column in columns}
     if len(sizes) > 1 or not all(np.isfinite(column).all() for column in columns):
         raise ValueError(f"group must have finite draws, equally many of each; got {sizes} draws.")
-    draws = np.stack(columns, axis=1)
-    if len(draws) > 1 and num_samples not in (None, len(draws)):
-        raise ValueError(
-            f"num_samples must be left out with {len(draws)} group draws; got {num_samples}."
-        )
-    return np.repeat(draws, num_samples or 1000, axis=0) if len(draws) == 1 else draws
+    return np.stack(columns, axis=1)
 
 
 def _checked_theta(etas: FloatArray, tables: _Tables) -> FloatArray:
@@ -1263,32 +1373,33 @@ def _checked_theta(etas: FloatArray, tables: _Tables) -> FloatArray:
 
 
 @njit(cache=True, nogil=True)
-def _propose_subject(theta, tables, log_first, uniforms, noise):
+def _propose_subject(
+    theta: FloatArray, tables: _Tables, log_first: float, uniforms: FloatArray, noise: FloatArray
+) -> tuple[FloatArray, FloatArray]:
     """Draws of (log alpha, logit(t0 / min rt)) from normal kernels on the quadrature nodes.
 
     Returns the points (S, steps, 2) and their log proposal density (S, steps).
     """
     n_nodes = tables.node_start[1]
-    alpha_nodes = np.empty(_N_ALPHA)
-    log_p = np.empty((n_nodes, _N_ALPHA))
+    work = _make_work(tables)
     points = np.empty(noise.shape)
     log_q = np.empty(uniforms.shape)
     y = -np.log(np.expm1(log_first - tables.log_t0[:n_nodes]))
     width_y = _KERNEL_WIDTH * (y[1] - y[0])
     near_a = np.empty(_N_ALPHA)
     for s in range(theta.shape[0]):
-        first, last, step = _subject_log_density(0, theta[s], tables, alpha_nodes, log_p)
+        first, last, step = _subject_log_density(0, theta[s], tables, work)
         width_a = _KERNEL_WIDTH * step
-        weights = np.exp(log_p[:, first:last] - log_p[:, first:last].max())
+        weights = np.exp(work.log_p[:, first:last] - work.log_p[:, first:last].max())
         weights /= weights.sum()
         cumulative = np.cumsum(weights)
         columns = last - first
         for i in range(uniforms.shape[1]):
             node = min(np.searchsorted(cumulative, uniforms[s, i]), cumulative.size - 1)
-            points[s, i, 0] = alpha_nodes[first + node % columns] + width_a * noise[s, i, 0]
+            points[s, i, 0] = work.log_alpha[first + node % columns] + width_a * noise[s, i, 0]
             points[s, i, 1] = y[node // columns] + width_y * noise[s, i, 1]
             for g in range(columns):
-                z = (points[s, i, 0] - alpha_nodes[first + g]) / width_a
+                z = (points[s, i, 0] - work.log_alpha[first + g]) / width_a
                 near_a[g] = math.exp(-0.5 * z * z)
             density = 0.0
             for k in range(n_nodes):
@@ -1477,7 +1588,15 @@ def _compile_joint() -> Any:
     density = _log_density_scalar
 
     @njit(nogil=True)
-    def trials_log_lik(x, beta, j, starts, rt, choice, shift):
+    def trials_log_lik(
+        x: FloatArray,
+        beta: float,
+        j: int,
+        starts: NDArray[np.int64],
+        rt: FloatArray,
+        choice: FloatArray,
+        shift: float,
+    ) -> float:
         """Log likelihood of subject j with x = (nu, log alpha, log t0)."""
         alpha = math.exp(x[1])
         a = alpha + 2.0 * shift
@@ -1491,14 +1610,27 @@ def _compile_joint() -> Any:
         return total
 
     @njit(nogil=True)
-    def subject_prior(x, eta):
+    def subject_prior(x: FloatArray, eta: FloatArray) -> float:
         total = 0.0
         for d in range(3):
             total -= 0.5 * ((x[d] - eta[d]) / math.exp(eta[3 + d])) ** 2
         return total
 
     @njit(nogil=True)
-    def move_subjects(x, lik, eta, beta, factors, scales, warm, trace, starts, rt, choice, shift):
+    def move_subjects(
+        x: FloatArray,
+        lik: FloatArray,
+        eta: FloatArray,
+        beta: float,
+        factors: FloatArray,
+        scales: FloatArray,
+        warm: bool,
+        trace: float,
+        starts: NDArray[np.int64],
+        rt: FloatArray,
+        choice: FloatArray,
+        shift: float,
+    ) -> None:
         """Adaptive random-walk step of each subject's three parameters."""
         new = np.empty(3)
         for j in range(x.shape[0]):
@@ -1516,7 +1648,7 @@ def _compile_joint() -> Any:
                 scales[j] *= math.exp(trace * ((1.0 if accept else 0.0) - 0.3))
 
     @njit(nogil=True)
-    def move_mean_and_sd(x, eta, prior):
+    def move_mean_and_sd(x: FloatArray, eta: FloatArray, prior: FloatArray) -> None:
         """Gibbs step of the group means, Metropolis step of the log sds, subjects held."""
         n = x.shape[0]
         for d in range(3):
@@ -1535,13 +1667,24 @@ def _compile_joint() -> Any:
                     eta[3 + d] = new
 
     @njit(nogil=True)
-    def log_prior(eta, prior):
+    def log_prior(eta: FloatArray, prior: FloatArray) -> float:
         return -0.5 * (((eta - prior[0]) / prior[1]) ** 2).sum()
 
     @njit(nogil=True)
     def move_together(
-        x, lik, eta, beta_grid, widths, warm, trace, prior, starts, rt, choice, shift
-    ):
+        x: FloatArray,
+        lik: FloatArray,
+        eta: FloatArray,
+        beta_grid: FloatArray,
+        widths: FloatArray,
+        warm: bool,
+        trace: float,
+        prior: FloatArray,
+        starts: NDArray[np.int64],
+        rt: FloatArray,
+        choice: FloatArray,
+        shift: float,
+    ) -> None:
         """Move a group mean and sd (or beta) and carry all subjects along."""
         for d in range(4):
             new_eta, new_x = eta.copy(), x.copy()
@@ -1572,7 +1715,13 @@ def _compile_joint() -> Any:
                 widths[d] *= math.exp(trace * ((1.0 if accept else 0.0) - 0.3))
 
     @njit(nogil=True)
-    def first_state(prior, starts, rt, choice, shift):
+    def first_state(
+        prior: FloatArray,
+        starts: NDArray[np.int64],
+        rt: FloatArray,
+        choice: FloatArray,
+        shift: float,
+    ) -> tuple[FloatArray, FloatArray]:
         """Group parameters near their prior, subjects near the group but before their first rt."""
         n = starts.size - 1
         eta = prior[0] + 0.3 * prior[1] * np.random.normal(0.0, 1.0, 7)
@@ -1583,7 +1732,17 @@ def _compile_joint() -> Any:
         return eta, x
 
     @njit(nogil=True)
-    def sample(seed, warmup, sweeps, starts, rt, choice, prior, beta_grid, shift):
+    def sample(
+        seed: int,
+        warmup: int,
+        sweeps: int,
+        starts: NDArray[np.int64],
+        rt: FloatArray,
+        choice: FloatArray,
+        prior: FloatArray,
+        beta_grid: FloatArray,
+        shift: float,
+    ) -> tuple[FloatArray, FloatArray]:
         np.random.seed(seed)
         n = starts.size - 1
         eta, x = first_state(prior, starts, rt, choice, shift)

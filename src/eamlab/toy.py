@@ -2,7 +2,7 @@ r"""A Gaussian toy in which every quantity of compositional diffusion is known i
 
 One parameter :math:`\theta \sim N(0, 1)` and J observations :math:`y_j \sim N(\theta, s^2)`. Each
 observation alone has a Gaussian posterior, diffusion keeps it Gaussian, and so the scores that a
-network would have to learn are simple formulas. What still goes wrong, goes wrong in the composition.
+network would have to learn are simple formulas. What still goes wrong is the composition's doing.
 """
 
 from __future__ import annotations
@@ -27,13 +27,7 @@ def noise_levels(t: ArrayLike) -> tuple[FloatArray, FloatArray]:
 
 
 def bridge(t: ArrayLike, d0: float = 1.0, d1: float = 1.0) -> FloatArray:
-    r"""Return the damping :math:`d(t) = d_0^{1-t} d_1^t`: `d0` at the data end, `d1` at the noise.
-
-    Raises
-    ------
-    ValueError
-        If `d0` or `d1` is not positive.
-    """
+    r"""Return the damping :math:`d(t) = d_0^{1-t} d_1^t`; `d0` and `d1` must be positive."""
     if not (d0 > 0 and d1 > 0):
         raise ValueError(f"d0 and d1 must be positive, got d0 = {d0}, d1 = {d1}.")
     t = np.asarray(t, dtype=float)
@@ -48,16 +42,14 @@ def reverse_diffusion(
     stochastic: bool = True,
     seed: int,
 ) -> FloatArray:
-    r"""Integrate the reverse diffusion from noise (t = 1) to data (t = 0).
+    r"""Integrate the reverse diffusion (Song et al., 2021) from noise (t = 1) to data (t = 0).
 
     Parameters
     ----------
     score : callable
         ``score(x, t)`` with x (num_samples,) returns an array of the same shape.
-    num_samples : int
-        Number of draws.
-    steps : int, default 200
-        Number of steps, equal in t.
+    num_samples, steps : int
+        Number of draws, and of steps, which are equal in t.
     stochastic : bool, default True
         Euler-Maruyama for the reverse SDE; otherwise Euler for the probability-flow ODE.
     seed : int
@@ -71,10 +63,6 @@ def reverse_diffusion(
     ------
     ValueError
         If `num_samples` or `steps` is below 1.
-
-    References
-    ----------
-    Song et al. (2021), arXiv:2011.13456.
     """
     if num_samples < 1 or steps < 1:
         raise ValueError(f"num_samples ({num_samples}) and steps ({steps}) must be at least 1.")
@@ -113,11 +101,10 @@ class GaussianToy:
                 f"{np.shape(self.y)} and noise_sd = {self.noise_sd}."
             )
 
-    def posterior(self, n: int | None = None) -> tuple[float, float]:
-        """Return mean and sd of the exact posterior given the first `n` observations (all)."""
-        y = self.y[:n]
-        precision = 1 + len(y) / self.noise_sd**2
-        return float(y.sum() / self.noise_sd**2 / precision), float(precision**-0.5)
+    def posterior(self) -> tuple[float, float]:
+        """Return mean and sd of the exact posterior given all observations."""
+        precision = 1 + len(self.y) / self.noise_sd**2
+        return float(self.y.sum() / self.noise_sd**2 / precision), float(precision**-0.5)
 
     def exact_score(self, x: FloatArray, t: float) -> FloatArray:
         """Score of the *diffused exact posterior*: what the composed score should be."""

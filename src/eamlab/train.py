@@ -114,17 +114,18 @@ class _Checkpoint(keras.callbacks.Callback):
     def __init__(self, folder: Path, fingerprint: dict[str, Any], state: dict[str, Any]) -> None:
         super().__init__()
         self.folder, self.fingerprint, self.state = folder, fingerprint, state
-        self._started = time.monotonic()
+        self._started = (time.monotonic(), time.process_time())
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         if self.state["epoch"]:
             self.model.load_weights(str(self.folder / self.state["weights"]))
-        self._started = time.monotonic()
+        self._started = (time.monotonic(), time.process_time())
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         old = self.state.get("weights")
-        now = time.monotonic()
-        self.state["seconds"] += now - self._started
+        now = (time.monotonic(), time.process_time())
+        self.state["seconds"] += now[0] - self._started[0]
+        self.state["cpu_seconds"] += now[1] - self._started[1]
         self._started = now
         self.state["loss"].append(float((logs or {})["loss"]))
         self.state |= {"epoch": epoch + 1, "weights": f"epoch-{epoch + 1:05d}.weights.h5"}
@@ -286,7 +287,7 @@ def _announce(seconds: float) -> None:
 def _load_state(folder: Path, fingerprint: dict[str, Any]) -> dict[str, Any]:
     file = folder / "state.json"
     if not file.exists():
-        return {"epoch": 0, "loss": [], "seconds": 0.0}
+        return {"epoch": 0, "loss": [], "seconds": 0.0, "cpu_seconds": 0.0}
     state = json.loads(file.read_text())
     if state.pop("settings") != fingerprint:
         raise ValueError(
@@ -321,6 +322,7 @@ def _write_result(
         "made": datetime.now(UTC).date().isoformat(),
         "versions": _versions(),
         "training_seconds": round(state["seconds"], 1),
+        "training_cpu_seconds": round(state["cpu_seconds"], 1),
         "epochs_done": state["epoch"],
         "loss": [round(x, 5) for x in state["loss"]],
         "quality": measure_quality(bare, fingerprint["kind"], n=n_quality, settings=settings),

@@ -1,0 +1,149 @@
+"""Grade the shipped networks against the exact posterior, for chapter 8: `src/eamlab/data/grades.json`.
+
+    python scripts/grade_pretrained.py [--stage exact|grade|discretization|all]
+
+The studies are drawn from the prior with seeds that no training and no tuning used. Exact
+posteriors are kept in `--cache`, so that an interrupted run goes on where it stopped; all of it
+takes about half an hour on two cores, most of it the exact posteriors of 10,000 subjects.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+import eamlab as el
+from eamlab.grades import GRADED_STUDIES, RECIPES, Recipe, graded_study, recipes_for
+
+DATA = Path(__file__).resolve().parents[1] / "src" / "eamlab" / "data"
+NUM_SAMPLES = 200
+DISCRETIZED = {10: 12, 100: 8, 1000: 4}
+"""Studies per J of the Euler-Maruyama comparison."""
+DISCRETIZATION_SEED = 880_000
+EM_DT = 1e-3
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    scratch = path.with_suffix(".tmp")
+    scratch.write_text(json.dumps(content, indent=1))
+    os.replace(scratch, path)
+
+
+def exact_draws(n_subjects: int, index: int, cache: Path) -> dict[str, np.ndarray]:
+    file = cache / f"J{n_subjects}-{index}.npz"
+    if not file.exists():
+        study = graded_study(n_subjects, index)
+        exact = el.exact_posterior(study["sim_data"][0], NUM_SAMPLES, seed=index, progress=False)
+        scratch = file.with_suffix(".tmp.npz")
+        flagged = np.array([str(w) for w in exact.warnings])
+        np.savez(scratch, _flagged=flagged, **exact.samples)
+        os.replace(scratch, file)
+    with np.load(file) as stored:
+        return dict(stored)
+
+
+def grade_recipe(name: str, recipe: Recipe, n_subjects: int, cache: Path) -> dict[str, Any]:
+    workflow = el.load_pretrained(recipe.weights)
+    grades, seconds, flagged = [], [], 0
+    for index in range(min(recipe.max_studies, GRADED_STUDIES[n_subjects])):
+        study, exact = graded_study(n_subjects, index), exact_draws(n_subjects, index, cache)
+        flagged += len(exact.pop("_flagged"))
+        start = time.perf_counter()
+        composed = el.compose(
+            workflow,
+            study["sim_data"],
+            num_samples=NUM_SAMPLES,
+            seed=index,
+            **recipe.settings(n_subjects),
+        )
+        seconds.append(time.perf_counter() - start)
+        truth = {k: float(study[k][0, 0]) for k in el.GROUP_PRIOR.names}
+        grades.append(el.grade(composed, exact, truth=truth))
+    return {
+        "J": n_subjects,
+        "recipe": name,
+        "settings": recipe.settings(n_subjects),
+        "weights": recipe.weights,
+        "studies": len(grades),
+        "seconds": round(float(np.median(seconds)), 2),
+        "flagged_exact": flagged,
+        "per_study": [g.table.round(4).to_dict("index") for g in grades],
+        "c2st": [round(float(g.c2st.value), 4) if g.c2st else None for g in grades],
+    }
+
+
+def discretization() -> list[dict[str, Any]]:
+    rows = []
+    for n_subjects, n_studies in DISCRETIZED.items():
+        for index in tqdm(range(n_studies), f"Euler-Maruyama, J = {n_subjects}"):
+            seed = DISCRETIZATION_SEED + 1000 * n_subjects + index
+            group = {p.name: np.array([[p.mean]]) for p in el.GROUP_PRIOR.parameters}
+            data = el.simulate_studies(1, n_subjects, 30, seed=seed, dt=EM_DT, group=group)
+            for em_dt in (None, EM_DT):
+                exact = el.exact_posterior(
+                    data["sim_data"][0], NUM_SAMPLES, seed=index, em_dt=em_dt, progress=False
+                )
+                z = {
+                    p.name: round((exact.mean[p.name] - p.mean) / exact.sd[p.name], 4)
+                    for p in el.GROUP_PRIOR.parameters
+                }
+                rows.append({"J": n_subjects, "study": index, "em_dt": em_dt, "z": z})
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--stage", choices=("exact", "grade", "discretization", "all"), default="all"
+    )
+    parser.add_argument("--cache", type=Path, default=Path("bench-out/exact"))
+    parser.add_argument("--recipes", nargs="+", default=list(RECIPES), choices=list(RECIPES))
+    args = parser.parse_args()
+    args.cache.mkdir(parents=True, exist_ok=True)
+    if args.stage in ("exact", "all"):
+        for n_subjects, n_studies in GRADED_STUDIES.items():
+            for index in tqdm(range(n_studies), f"exact posteriors, J = {n_subjects}"):
+                exact_draws(n_subjects, index, args.cache)
+    if args.stage in ("discretization", "all"):
+        card = {"dt": EM_DT, "seed": DISCRETIZATION_SEED, "truth": "the prior means"}
+        write_json(DATA / "discretization.json", card | {"rows": discretization()})
+    if args.stage in ("grade", "all"):
+        grade_all(args.recipes, args.cache)
+
+
+def grade_all(names: list[str], cache: Path) -> None:
+    file = DATA / "grades.json"
+    old = json.loads(file.read_text())["rows"] if file.exists() else []
+    kept = [row for row in old if row["recipe"] not in names]
+    rows = []
+    for n_subjects in GRADED_STUDIES:
+        for name, recipe in recipes_for(n_subjects).items():
+            if name in names:
+                rows.append(grade_recipe(name, recipe, n_subjects, cache))
+                tqdm.write(f"J = {n_subjects}, {name}: {rows[-1]['seconds']} s a study")
+                cards = {
+                    k: el.load_pretrained(k).model_card["sha256"]
+                    for k in ("global", "global-pooled")
+                }
+                versions = {k: version(k) for k in ("bayesflow", "keras", "numpy")}
+                write_json(
+                    file,
+                    {
+                        "num_samples": NUM_SAMPLES,
+                        "versions": versions | {"eamlab": el.__version__},
+                        "sha256": cards,
+                        "rows": kept + rows,
+                    },
+                )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,261 @@
+"""Which studies and recipes chapter 8 grades, and the grades that were measured.
+
+``scripts/grade_pretrained.py`` makes the numbers; this module holds what the script, the chapter
+and the test that recomputes some of them share.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from eamlab.priors import GROUP_PRIOR
+from eamlab.simulate import simulate_studies
+
+__all__ = [
+    "GRADED_STUDIES",
+    "RECIPES",
+    "ExactSBC",
+    "Recipe",
+    "SBCSettings",
+    "discretization_table",
+    "exact_sbc",
+    "grade_frame",
+    "grade_table",
+    "graded_study",
+    "recipes_for",
+    "sbc_studies",
+]
+
+GRADED_STUDIES = {10: 30, 100: 20, 1000: 6, 10_000: 2}
+"""Number of studies per number of subjects J."""
+
+_FIRST_SEED = 770_000
+"""Used by nothing else: neither training, tuning nor the demonstrations."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way of composing that is graded.
+
+    ``mini_batch_size=None`` uses all groups; ``max_studies`` bounds the cost of slow recipes.
+    """
+
+    group_size: int
+    weights: str = "global"
+    d0: float = 1.0
+    d1: float = 1.0
+    use_jac: bool = False
+    method: str = "euler_maruyama"
+    steps: int | str = 150
+    mini_batch_size: int | None = 10
+    prior: str = "diffused"
+    max_studies: int = 100
+    max_groups: int = 10_000
+
+    def settings(self, n_subjects: int) -> dict[str, Any]:
+        """Return the options of ``eamlab.compose`` for J = `n_subjects`."""
+        n_groups = n_subjects // self.group_size
+        mini_batch_size = min(self.mini_batch_size or n_groups, n_groups)
+        names = ("group_size", "d0", "d1", "use_jac", "method", "steps", "prior")
+        return {k: getattr(self, k) for k in names} | {"mini_batch_size": mini_batch_size}
+
+
+RECIPES = {
+    "tutorial": Recipe(
+        5,
+        weights="global-pooled",
+        d0=0.1,
+        d1=0.1,
+        method="two_step_adaptive",
+        steps="adaptive",
+        prior="weighted",
+        max_studies=3,
+    ),
+    "groups of 5": Recipe(5),
+    "groups of 5, d0 = d1 = 0.1": Recipe(5, d0=0.1, d1=0.1),
+    "groups of 5, d1 = 0.1": Recipe(5, d1=0.1),
+    "groups of 20": Recipe(20),
+    "groups of 100": Recipe(100),
+    "groups of 100, all at once": Recipe(100, mini_batch_size=None),
+    "groups of 5, Jacobian": Recipe(
+        5, use_jac=True, method="euler", steps=60, mini_batch_size=None, max_groups=20
+    ),
+    "groups of 20, Jacobian": Recipe(
+        20, use_jac=True, method="euler", steps=60, mini_batch_size=None, max_groups=50
+    ),
+    "groups of 100, Jacobian": Recipe(
+        100, use_jac=True, method="euler", steps=60, mini_batch_size=None, max_groups=100
+    ),
+}
+"""The graded recipes by name."""
+
+
+def recipes_for(n_subjects: int) -> dict[str, Recipe]:
+    """Return the recipes that make sense for J = `n_subjects`: at least two whole groups."""
+    return {
+        name: recipe
+        for name, recipe in RECIPES.items()
+        if n_subjects % recipe.group_size == 0
+        and 2 <= n_subjects // recipe.group_size <= recipe.max_groups
+    }
+
+
+def graded_study(n_subjects: int, index: int) -> dict[str, NDArray]:
+    """Simulate graded study number `index` of J = `n_subjects`, drawn from the prior."""
+    seed = _FIRST_SEED + 10 * n_subjects + index
+    return simulate_studies(1, n_subjects, 30, seed=seed, scheme="exact")
+
+
+@cache
+def _load(name: str) -> dict[str, Any]:
+    return json.loads((files("eamlab") / "data" / f"{name}.json").read_text())
+
+
+def grade_table(n_subjects: int | None = None) -> pd.DataFrame:
+    """Summarize the measured grades, one row per J and recipe.
+
+    Parameters
+    ----------
+    n_subjects : int, optional
+        Only this J.
+
+    Returns
+    -------
+    DataFrame
+        Per row the worst parameter's median absolute bias in exact sds, the smallest and largest
+        median sd ratio, the coverage of the truth by the 90 % intervals (all parameters together),
+        the Wasserstein distance in exact sds (mean over parameters, median over studies), the
+        median joint C2ST, seconds per study and the number of studies.
+    """
+    rows = [r for r in _load("grades")["rows"] if n_subjects in (None, r["J"])]
+    return pd.DataFrame([_summary(r) for r in rows]).set_index(["J", "recipe"])
+
+
+def _summary(row: dict[str, Any]) -> dict[str, Any]:
+    def column(key: str) -> NDArray:
+        return np.array([[s[n][key] for n in GROUP_PRIOR.names] for s in row["per_study"]], float)
+
+    bias, ratio = np.median(np.abs(column("bias")), axis=0), np.median(column("sd_ratio"), axis=0)
+    return {
+        "J": row["J"],
+        "recipe": row["recipe"],
+        "bias, best": bias.min(),
+        "bias, worst": bias.max(),
+        "sd ratio, least": ratio.min(),
+        "sd ratio, most": ratio.max(),
+        "coverage": column("covered").mean(),
+        "distance": np.median(column("wasserstein").mean(axis=1)),
+        "C2ST": np.median(row["c2st"]),
+        "seconds": row["seconds"],
+        "studies": row["studies"],
+    }
+
+
+def grade_frame(n_subjects: int | None = None) -> pd.DataFrame:
+    """Return the measured grades parameter by parameter, for figures.
+
+    Parameters
+    ----------
+    n_subjects : int, optional
+        Only this J.
+
+    Returns
+    -------
+    DataFrame
+        One row per J, recipe and parameter: ``bias`` (median absolute bias in exact sds) and
+        ``sd_ratio`` (median), over studies; recipes in the order of `RECIPES`.
+    """
+    order = list(RECIPES)
+    rows = [
+        {"J": r["J"], "recipe": r["recipe"], "parameter": name}
+        | {
+            "bias": np.median([abs(s[name]["bias"]) for s in r["per_study"]]),
+            "sd_ratio": np.median([s[name]["sd_ratio"] for s in r["per_study"]]),
+        }
+        for r in sorted(_load("grades")["rows"], key=lambda r: order.index(r["recipe"]))
+        if n_subjects in (None, r["J"])
+        for name in GROUP_PRIOR.names
+    ]
+    return pd.DataFrame(rows)
+
+
+def discretization_table() -> pd.DataFrame:
+    """Root mean square z of the truth under Euler-Maruyama data, by J and correction.
+
+    Returns
+    -------
+    DataFrame
+        One row per (J, corrected); a column per parameter. One is what an exact posterior gives.
+    """
+    rows = [
+        {"J": r["J"], "corrected": r["em_dt"] is not None} | r["z"]
+        for r in _load("discretization")["rows"]
+    ]
+    grouped = pd.DataFrame(rows).groupby(["J", "corrected"])
+    return grouped.agg(lambda z: float(np.sqrt(np.mean(np.square(z)))))
+
+
+@dataclass(frozen=True)
+class SBCSettings:
+    """What made the simulation-based calibration of the exact posterior."""
+
+    n_studies: int = 200
+    n_subjects: int = 5
+    n_trials: int = 30
+    seed: int = 990_000
+    num_samples: int = 199
+
+
+@dataclass(frozen=True)
+class ExactSBC:
+    """Simulation-based calibration of the exact posterior, with its moments.
+
+    Attributes
+    ----------
+    settings : SBCSettings
+        What made the studies; `sbc_studies` makes them again.
+    ranks : dict of str to ndarray (n_studies,)
+        Number of posterior draws below the truth, 0 to ``settings.num_samples``.
+    mean, sd : dict of str to ndarray (n_studies, 1)
+        Exact posterior moments.
+    flagged : int
+        Studies whose exact posterior came with a warning; they are counted like the others.
+    """
+
+    settings: SBCSettings
+    ranks: dict[str, NDArray]
+    mean: dict[str, NDArray]
+    sd: dict[str, NDArray]
+    flagged: int
+
+
+def sbc_studies(settings: SBCSettings) -> dict[str, NDArray]:
+    """Simulate the studies of `exact_sbc`, drawn from the prior."""
+    return simulate_studies(
+        settings.n_studies,
+        settings.n_subjects,
+        settings.n_trials,
+        seed=settings.seed,
+        scheme="exact",
+    )
+
+
+def exact_sbc() -> ExactSBC:
+    """Load the stored simulation-based calibration of the exact posterior.
+
+    Returns
+    -------
+    ExactSBC
+    """
+    card = _load("sbc_exact")
+    ranks = {k: np.array(v) for k, v in card["ranks"].items()}
+    mean, sd = ({k: np.array(v)[:, None] for k, v in card[m].items()} for m in ("mean", "sd"))
+    return ExactSBC(SBCSettings(**card["settings"]), ranks, mean, sd, len(card["flagged"]))
