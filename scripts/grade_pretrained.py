@@ -1,8 +1,8 @@
-"""Grade the shipped networks against the exact posterior, for chapter 8: `src/eamlab/data/grades.json`.
+"""Grade the shipped networks against the exact posterior, for chapter 8.
 
     python scripts/grade_pretrained.py [--stage exact|grade|discretization|all]
 
-The studies are drawn from the prior with seeds that no training and no tuning used. Exact
+Writes `src/eamlab/data/grades.json` and `discretization.json`. The studies are drawn from the prior with seeds that no training and no tuning used. Exact
 posteriors are kept in `--cache`, so that an interrupted run goes on where it stopped; all of it
 takes about half an hour on two cores, most of it the exact posteriors of 10,000 subjects.
 """

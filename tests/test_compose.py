@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import eamlab as el
-from eamlab.compose import prior_score
+from eamlab.compose import auto_group_size, prior_score
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +29,19 @@ def test_shapes_names_and_reuse_of_summaries(workflow, data):
     np.testing.assert_array_equal(first["mu_nu"], again["mu_nu"])
     other = el.compose(workflow, None, summaries=first.summaries, seed=6, **FAST)
     assert not np.array_equal(first["mu_nu"], other["mu_nu"])
+
+
+@pytest.mark.parametrize(
+    ("n_subjects", "expected"),
+    [(5, 5), (10, 5), (30, 5), (100, 20), (200, 20), (500, 100), (10_000, 100), (7, 5)],
+)
+def test_automatic_group_size_leaves_five_groups(n_subjects, expected):
+    assert auto_group_size(n_subjects, (5, 20, 5, 100)) == expected
+
+
+def test_automatic_group_size_is_used_and_recorded(workflow, data):
+    draws = el.compose(workflow, data["sim_data"], seed=1, **FAST)
+    assert draws.settings["group_size"] == 5 and draws.settings["mini_batch_size"] == 4
 
 
 def test_a_single_study_needs_no_study_axis(workflow, data):
@@ -64,7 +77,7 @@ def test_it_is_the_librarys_own_compositional_sampler(workflow, data, monkeypatc
 )
 def test_solvers_and_compositions_run(workflow, data, settings):
     draws = el.compose(workflow, data["sim_data"][:1], num_samples=8, seed=2, **settings)
-    z = (np.stack([draws[n][0, :, 0] for n in el.GROUP_PRIOR.names], 1) - el.GROUP_PRIOR.means)
+    z = np.stack([draws[n][0, :, 0] for n in el.GROUP_PRIOR.names], 1) - el.GROUP_PRIOR.means
     z /= el.GROUP_PRIOR.sds
     assert np.all(np.isfinite(z)) and np.abs(z).max() < 4
 
@@ -82,7 +95,9 @@ def test_prior_scores_inside_the_library_are_minus_z_and_its_weighted_form(workf
         for k in ("diffused", "weighted")
     }
     np.testing.assert_allclose(np.asarray(step["diffused"](z, 0.25)), -np.asarray(z), atol=1e-4)
-    np.testing.assert_allclose(np.asarray(step["weighted"](z, 0.25)), -0.75 * np.asarray(z), atol=1e-4)
+    np.testing.assert_allclose(
+        np.asarray(step["weighted"](z, 0.25)), -0.75 * np.asarray(z), atol=1e-4
+    )
 
 
 def test_small_d0_tempers_the_posterior(workflow, data):
@@ -123,6 +138,7 @@ def test_ancestral_draws_have_one_row_per_subject(data):
 
 BAD = [
     ({"group_size": 7}, "group_size must divide"),
+    ({"group_size": "atuo"}, "group_size must be an integer or 'auto'"),
     ({"mini_batch_size": 5}, "mini_batch_size must be between 1 and the number of groups"),
     ({"d0": 0.0}, "d0 must be positive"),
     ({"d1": -1.0}, "d1 must be positive"),

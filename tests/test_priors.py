@@ -9,7 +9,10 @@ def test_log_prob_is_the_normalized_density_of_the_draws():
     rng = np.random.default_rng(1)
     x = GROUP_PRIOR.to_array(GROUP_PRIOR.sample(5, rng))
     expected = [
-        sum(stats.norm(p.mean, p.sd).logpdf(v) for p, v in zip(GROUP_PRIOR.parameters, row))
+        sum(
+            stats.norm(p.mean, p.sd).logpdf(v)
+            for p, v in zip(GROUP_PRIOR.parameters, row, strict=True)
+        )
         for row in x
     ]
     np.testing.assert_allclose(GROUP_PRIOR.log_prob(x), expected)
@@ -19,10 +22,7 @@ def test_score_is_the_gradient_of_the_log_density():
     x = GROUP_PRIOR.to_array(GROUP_PRIOR.sample(4, np.random.default_rng(2)))
     step = 1e-5 * np.eye(7)
     numerical = np.stack(
-        [
-            (GROUP_PRIOR.log_prob(x + e) - GROUP_PRIOR.log_prob(x - e)) / 2e-5
-            for e in step
-        ],
+        [(GROUP_PRIOR.log_prob(x + e) - GROUP_PRIOR.log_prob(x - e)) / 2e-5 for e in step],
         axis=-1,
     )
     np.testing.assert_allclose(GROUP_PRIOR.score(x), numerical, rtol=1e-6, atol=1e-6)

@@ -33,7 +33,9 @@ def test_batches_are_reproducible_and_fresh():
 
 
 def test_group_sizes_take_turns():
-    shapes = [Studies("global", TINY, global_adapter())[i]["summary_variables"].shape for i in (0, 1)]
+    shapes = [
+        Studies("global", TINY, global_adapter())[i]["summary_variables"].shape for i in (0, 1)
+    ]
     assert [s[1] for s in shapes] == [2, 4]
 
 
@@ -107,10 +109,10 @@ def test_a_killed_run_resumes_and_loses_at_most_one_epoch(tmp_path):
     code = (
         "from eamlab.train import train;"
         "from eamlab.workflows import NetworkSettings, TrainingSettings;"
-        "train('global', network=NetworkSettings(summary_dim=4, widths=(8,)), out={out!r},"
+        f"train('global', network=NetworkSettings(summary_dim=4, widths=(8,)), out='{tmp_path}',"
         "settings=TrainingSettings(epochs=40, batches_per_epoch=60, batch_size=8, n_trials=5,"
         "group_sizes=(2,)), n_quality=8)"
-    ).format(out=str(tmp_path))
+    )
     state = tmp_path / "global-checkpoint" / "state.json"
     run = subprocess.Popen([sys.executable, "-c", code], env=os.environ, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 240

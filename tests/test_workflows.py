@@ -58,7 +58,7 @@ def test_shipped_weights_load_and_match_their_cards(name):
 
 
 def test_shipped_global_posterior_recovers_fresh_groups():
-    """Correlation of posterior mean and truth; the card's own figures, less three standard errors."""
+    """Correlation of posterior mean and truth, against that on the model card."""
     workflow = load_pretrained("global")
     data = simulate_studies(150, 5, 30, seed=987_654, scheme="exact")
     draws = workflow.sample(

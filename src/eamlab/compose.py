@@ -7,7 +7,7 @@ both ends of the bridge explicitly, and refuses settings that cannot work.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import bayesflow as bf
@@ -20,6 +20,7 @@ from eamlab.priors import GROUP_PRIOR
 __all__ = [
     "PRIOR_SCORES",
     "Composed",
+    "auto_group_size",
     "compose",
     "group_subjects",
     "prior_score",
@@ -35,6 +36,8 @@ _METHODS = ("two_step_adaptive", "euler_maruyama", "sea", "shark", "langevin") +
     "tsit5",
 )
 _ADAPTIVE = ("two_step_adaptive", "rk45", "tsit5")
+_FEWEST_GROUPS = 5
+_MANY_GROUPS = 20
 _SUMMARY_BATCH = 20_000
 """Subjects summarized at once; bounds memory at about 0.3 GB."""
 
@@ -137,11 +140,11 @@ def compose(
     sim_data: np.ndarray | None,
     *,
     num_samples: int = 100,
-    group_size: int = 5,
+    group_size: int | str = "auto",
     mini_batch_size: int | None = None,
     d0: float = 1.0,
     d1: float = 1.0,
-    method: str = "two_step_adaptive",
+    method: str = "euler_maruyama",
     steps: int | str | None = None,
     use_jac: bool = False,
     prior: str = "diffused",
@@ -163,18 +166,21 @@ def compose(
         Choice (0 or 1) and response time (s). None if `summaries` are given.
     num_samples : int, default 100
         Posterior draws per study.
-    group_size : int, default 5
-        Subjects per group; must divide J.
+    group_size : int or "auto", default "auto"
+        Subjects per group; must divide J. "auto" takes the largest size the workflow was trained
+        on that leaves at least five groups: fewer terms mean less accumulated error.
     mini_batch_size : int, optional
         Groups per estimate of the composed score; by default 10, or all if there are fewer.
     d0, d1 : float, default 1.0
         Bridge at the data end (t = 0) and at the noise end (t = 1). d1 < 1 damps the noisy end;
         d0 < 1 tempers the target, and widens it by about 1 / sqrt(d0).
-    method : str, default "two_step_adaptive"
-        Solver: "two_step_adaptive", "euler_maruyama", "sea", "shark" or "langevin" (stochastic),
+    method : str, default "euler_maruyama"
+        Solver: "euler_maruyama", "two_step_adaptive" (the library's default), "sea", "shark" or "langevin" (stochastic),
         "euler", "rk45" or "tsit5" (probability-flow ODE).
     steps : int or "adaptive", optional
-        Number of steps; by default "adaptive" where the solver can, else 100.
+        Number of steps; by default "adaptive" where the solver can, else 100 for up to 20 groups
+        and 300 for more: the composed score grows with the number of terms, and with it the
+        stiffness of the reverse diffusion.
     use_jac : bool, default False
         Precision-weighted (Gaussian) composition by the Jacobian of the score, for few groups.
     prior : {"diffused", "weighted"}, default "diffused"
@@ -199,19 +205,14 @@ def compose(
             f"workflow must be a CompositionalWorkflow, got {type(workflow).__name__}; "
             "use global_workflow() or load_pretrained('global')."
         )
-    if sim_data is None and (summaries is None or np.shape(summaries)[1:2] == (1,)):
-        raise ValueError(
-            "sim_data is None: give the data, or the summaries of an earlier call with at least "
-            "two groups."
-        )
-    groups = None if sim_data is None else group_subjects(sim_data, group_size)
+    groups = None if sim_data is None else _grouped(workflow, sim_data, group_size)
     if summaries is None:
-        summaries = summarize_groups(workflow, groups)
+        summaries = summarize_groups(workflow, _needed(groups))
     summaries = _check_summaries(summaries, groups)
     n_groups = summaries.shape[1]
     mini_batch_size = _check_mini_batch(mini_batch_size, n_groups)
     _check_positive(d0=d0, d1=d1, num_samples=num_samples)
-    solver = _solver(method, steps)
+    solver = _solver(method, steps, n_groups)
     settings = solver | {
         "mini_batch_size": mini_batch_size,
         "compositional_bridge_d0": float(d0),
@@ -220,7 +221,7 @@ def compose(
     }
     common = {"num_samples": int(num_samples), "seed": _seed_generator(seed)}
     if n_groups == 1:  # nothing to compose: the network's own posterior
-        draws = workflow.sample(conditions={"sim_data": groups[:, 0]}, **common, **solver)
+        draws = workflow.sample(conditions={"sim_data": _needed(groups)[:, 0]}, **common, **solver)
     else:
         draws = workflow.compositional_sample(
             summaries=summaries, compute_prior_score=prior_score(prior), **common, **settings
@@ -228,7 +229,7 @@ def compose(
     return Composed(
         {k: np.asarray(draws[k]) for k in GROUP_PRIOR.names},
         summaries,
-        settings | {"group_size": group_size, "prior": prior, "seed": seed},
+        settings | {"group_size": _size_of(groups, group_size), "prior": prior, "seed": seed},
     )
 
 
@@ -303,6 +304,52 @@ def sample_subject_parameters(
     return {k: np.concatenate([np.asarray(p[k])[..., 0] for p in parts], axis=1) for k in parts[0]}
 
 
+def auto_group_size(n_subjects: int, trained: Sequence[int]) -> int:
+    """Return the largest trained group size that divides J and leaves five groups, if there is one.
+
+    Parameters
+    ----------
+    n_subjects : int
+        Number of subjects J.
+    trained : sequence of int
+        Group sizes the network was trained on.
+
+    Returns
+    -------
+    int
+        The smallest trained size if none leaves five groups; it need not divide J.
+    """
+    fitting = [g for g in trained if n_subjects % g == 0 and n_subjects // g >= _FEWEST_GROUPS]
+    return max(fitting) if fitting else min(trained)
+
+
+def _grouped(
+    workflow: bf.CompositionalWorkflow, sim_data: np.ndarray, group_size: int | str
+) -> np.ndarray:
+    if group_size == "auto":
+        n_subjects = check_sim_data(sim_data).shape[1]
+        card = getattr(workflow, "model_card", {"training": {"group_sizes": [5]}})
+        return group_subjects(
+            sim_data, auto_group_size(n_subjects, card["training"]["group_sizes"])
+        )
+    if not isinstance(group_size, int | np.integer):
+        raise ValueError(f"group_size must be an integer or 'auto', got {group_size!r}.")
+    return group_subjects(sim_data, int(group_size))
+
+
+def _size_of(groups: np.ndarray | None, group_size: int | str) -> int | str:
+    return group_size if groups is None else groups.shape[2]
+
+
+def _needed(groups: np.ndarray | None) -> np.ndarray:
+    if groups is None:
+        raise ValueError(
+            "sim_data is None: give the data, or the summaries of an earlier call with at least "
+            "two groups."
+        )
+    return groups
+
+
 def _seed_generator(seed: int | None) -> keras.random.SeedGenerator | None:
     return None if seed is None else keras.random.SeedGenerator(seed)
 
@@ -340,11 +387,12 @@ def _check_positive(**values: float) -> None:
             raise ValueError(f"{name} must be positive, got {value}.")
 
 
-def _solver(method: str, steps: int | str | None) -> dict[str, Any]:
+def _solver(method: str, steps: int | str | None, n_groups: int) -> dict[str, Any]:
     if method not in _METHODS:
         raise ValueError(f"method must be one of {_METHODS}, got {method!r}.")
     if steps is None:
-        steps = "adaptive" if method in _ADAPTIVE else 100
+        fixed = 300 if n_groups > _MANY_GROUPS else 100
+        steps = "adaptive" if method in _ADAPTIVE else fixed
     if steps == "adaptive":
         if method not in _ADAPTIVE:
             raise ValueError(f"steps='adaptive' needs one of {_ADAPTIVE}, got method {method!r}.")

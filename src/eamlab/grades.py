@@ -34,7 +34,7 @@ __all__ = [
     "sbc_studies",
 ]
 
-GRADED_STUDIES = {10: 30, 100: 20, 1000: 6, 10_000: 2}
+GRADED_STUDIES = {10: 20, 100: 10, 1000: 5, 10_000: 2}
 """Number of studies per number of subjects J."""
 
 _FIRST_SEED = 770_000
@@ -54,7 +54,7 @@ class Recipe:
     d1: float = 1.0
     use_jac: bool = False
     method: str = "euler_maruyama"
-    steps: int | str = 150
+    steps: int | str = 100
     mini_batch_size: int | None = 10
     prior: str = "diffused"
     max_studies: int = 100
@@ -66,6 +66,19 @@ class Recipe:
         mini_batch_size = min(self.mini_batch_size or n_groups, n_groups)
         names = ("group_size", "d0", "d1", "use_jac", "method", "steps", "prior")
         return {k: getattr(self, k) for k in names} | {"mini_batch_size": mini_batch_size}
+
+
+def _jacobian(group_size: int, max_groups: int) -> Recipe:
+    """All groups at every step of a deterministic solver; costly, so for few studies."""
+    return Recipe(
+        group_size,
+        use_jac=True,
+        method="euler",
+        steps=40,
+        mini_batch_size=None,
+        max_studies=4,
+        max_groups=max_groups,
+    )
 
 
 RECIPES = {
@@ -84,16 +97,10 @@ RECIPES = {
     "groups of 5, d1 = 0.1": Recipe(5, d1=0.1),
     "groups of 20": Recipe(20),
     "groups of 100": Recipe(100),
-    "groups of 100, all at once": Recipe(100, mini_batch_size=None),
-    "groups of 5, Jacobian": Recipe(
-        5, use_jac=True, method="euler", steps=60, mini_batch_size=None, max_groups=20
-    ),
-    "groups of 20, Jacobian": Recipe(
-        20, use_jac=True, method="euler", steps=60, mini_batch_size=None, max_groups=50
-    ),
-    "groups of 100, Jacobian": Recipe(
-        100, use_jac=True, method="euler", steps=60, mini_batch_size=None, max_groups=100
-    ),
+    "groups of 100, all at once": Recipe(100, mini_batch_size=None, steps=300),
+    "groups of 5, Jacobian": _jacobian(5, max_groups=20),
+    "groups of 20, Jacobian": _jacobian(20, max_groups=50),
+    "groups of 100, Jacobian": _jacobian(100, max_groups=100),
 }
 """The graded recipes by name."""
 
