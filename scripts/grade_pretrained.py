@@ -2,9 +2,10 @@
 
     python scripts/grade_pretrained.py [--stage exact|grade|discretization|all]
 
-Writes `src/eamlab/data/grades.json` and `discretization.json`. The studies are drawn from the prior with seeds that no training and no tuning used. Exact
-posteriors are kept in `--cache`, so that an interrupted run goes on where it stopped; all of it
-takes about half an hour on two cores, most of it the exact posteriors of 10,000 subjects.
+Writes `grades.json` and `discretization.json` into `src/eamlab/data`. The studies are drawn from
+the prior with seeds that no training and no tuning used. Exact posteriors are kept in `--cache`,
+so that an interrupted run goes on where it stopped; all of it takes about half an hour on two
+cores, most of it the exact posteriors of 10,000 subjects.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def grade_recipe(name: str, recipe: Recipe, n_subjects: int, cache: Path) -> dic
     """Compose all studies of one size in one call and grade each against its exact posterior."""
     workflow = el.load_pretrained(recipe.weights)
     settings = recipe.settings(n_subjects)
-    n_studies = min(recipe.max_studies, GRADED_STUDIES[n_subjects])
+    n_studies = recipe.n_studies(n_subjects)
     studies = [graded_study(n_subjects, index) for index in range(n_studies)]
     sim_data = np.concatenate([study["sim_data"] for study in studies])
     start = time.perf_counter()

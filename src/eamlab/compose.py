@@ -175,8 +175,8 @@ def compose(
         Bridge at the data end (t = 0) and at the noise end (t = 1). d1 < 1 damps the noisy end;
         d0 < 1 tempers the target, and widens it by about 1 / sqrt(d0).
     method : str, default "euler_maruyama"
-        Solver: "euler_maruyama", "two_step_adaptive" (the library's default), "sea", "shark" or "langevin" (stochastic),
-        "euler", "rk45" or "tsit5" (probability-flow ODE).
+        Solver: "euler_maruyama", "two_step_adaptive" (the library's default), "sea", "shark" or
+        "langevin" (stochastic), "euler", "rk45" or "tsit5" (probability-flow ODE).
     steps : int or "adaptive", optional
         Number of steps; by default "adaptive" where the solver can, else 100 for up to 20 groups
         and 300 for more: the composed score grows with the number of terms, and with it the

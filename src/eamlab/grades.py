@@ -34,8 +34,10 @@ __all__ = [
     "sbc_studies",
 ]
 
-GRADED_STUDIES = {10: 20, 100: 10, 1000: 5, 10_000: 2}
+GRADED_STUDIES = {10: 20, 100: 10, 1000: 5, 10_000: 3}
 """Number of studies per number of subjects J."""
+
+_GROUPS_AT_ONCE = 150
 
 _FIRST_SEED = 770_000
 """Used by nothing else: neither training, tuning nor the demonstrations."""
@@ -59,6 +61,11 @@ class Recipe:
     prior: str = "diffused"
     max_studies: int = 100
     max_groups: int = 10_000
+
+    def n_studies(self, n_subjects: int) -> int:
+        """Return how many of the studies are graded, within what two cores do in minutes."""
+        affordable = max(1, _GROUPS_AT_ONCE // self.settings(n_subjects)["mini_batch_size"])
+        return min(self.max_studies, GRADED_STUDIES[n_subjects], affordable)
 
     def settings(self, n_subjects: int) -> dict[str, Any]:
         """Return the options of ``eamlab.compose`` for J = `n_subjects`."""
@@ -97,9 +104,10 @@ RECIPES = {
     "groups of 5, d1 = 0.1": Recipe(5, d1=0.1),
     "groups of 20": Recipe(20),
     "groups of 100": Recipe(100),
+    "groups of 100, 300 steps": Recipe(100, steps=300),
     "groups of 100, all at once": Recipe(100, mini_batch_size=None, steps=300),
     "groups of 5, Jacobian": _jacobian(5, max_groups=20),
-    "groups of 20, Jacobian": _jacobian(20, max_groups=50),
+    "groups of 20, Jacobian": _jacobian(20, max_groups=20),
     "groups of 100, Jacobian": _jacobian(100, max_groups=100),
 }
 """The graded recipes by name."""
