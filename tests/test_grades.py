@@ -99,7 +99,7 @@ def test_stored_grades_are_complete_and_made_with_the_recipes():
         recipe = grades.RECIPES[name]
         assert row["settings"] == recipe.settings(n_subjects)
         assert row["weights"] == recipe.weights
-        assert row["studies"] == min(recipe.max_studies, grades.GRADED_STUDIES[n_subjects])
+        assert row["studies"] == recipe.n_studies(n_subjects)
         assert len(row["per_study"]) == len(row["c2st"]) == row["studies"]
 
 
