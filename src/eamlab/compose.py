@@ -38,8 +38,8 @@ _METHODS = ("two_step_adaptive", "euler_maruyama", "sea", "shark", "langevin") +
 _ADAPTIVE = ("two_step_adaptive", "rk45", "tsit5")
 _FEWEST_GROUPS = 5
 _MANY_GROUPS = 20
-_SUMMARY_BATCH = 20_000
-"""Subjects summarized at once; bounds memory at about 0.3 GB."""
+_SUMMARY_BATCH = 2_000
+"""Subjects summarized at once; bounds the memory of the trial network at about 0.1 GB."""
 
 
 class Composed(dict):
