@@ -108,7 +108,7 @@ RECIPES = {
     "groups of 100, all at once": Recipe(100, mini_batch_size=None, steps=300),
     "groups of 5, Jacobian": _jacobian(5, max_groups=20),
     "groups of 20, Jacobian": _jacobian(20, max_groups=20),
-    "groups of 100, Jacobian": _jacobian(100, max_groups=10),
+    "groups of 100, Jacobian": _jacobian(100, max_groups=100),
 }
 """The graded recipes by name."""
 
