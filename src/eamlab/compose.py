@@ -40,6 +40,8 @@ _FEWEST_GROUPS = 5
 _MANY_GROUPS = 20
 _SUMMARY_BATCH = 2_000
 """Subjects summarized at once; bounds the memory of the trial network at about 0.1 GB."""
+_DRAWS_BATCH = 2_000
+"""Draws made at once from single groups; bounds the memory of the solver at about 0.2 GB."""
 
 
 class Composed(dict):
@@ -221,7 +223,12 @@ def compose(
     }
     common = {"num_samples": int(num_samples), "seed": _seed_generator(seed)}
     if n_groups == 1:  # nothing to compose: the network's own posterior
-        draws = workflow.sample(conditions={"sim_data": _needed(groups)[:, 0]}, **common, **solver)
+        draws = workflow.sample(
+            conditions={"sim_data": _needed(groups)[:, 0]},
+            batch_size=max(1, _DRAWS_BATCH // num_samples),
+            **common,
+            **solver,
+        )
     else:
         draws = workflow.compositional_sample(
             summaries=summaries, compute_prior_score=prior_score(prior), **common, **settings

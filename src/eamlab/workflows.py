@@ -40,6 +40,8 @@ __all__ = [
 
 # BayesFlow announces every fit and every draw at level INFO; the progress bars say the same.
 logging.getLogger("bayesflow").setLevel(logging.WARNING)
+# BayesFlow compiles its solver anew at every call, of which TensorFlow warns from the fifth on.
+logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in record.getMessage())
 
 SUMMARIES = ("subject-aware", "pooled")
 """Summary networks of the global workflow."""
@@ -127,7 +129,7 @@ PRESETS: dict[str, Preset] = {
             description="The tutorial's networks on fresh exact simulations: what the shipped "
             "global-pooled weights were trained with. Their model card gives the processor time.",
             global_network=_TUTORIAL_NETWORK,
-            global_training=TrainingSettings(epochs=8),
+            global_training=TrainingSettings(epochs=18),
         ),
         Preset(
             name="quick",
