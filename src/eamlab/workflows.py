@@ -20,6 +20,7 @@ import bayesflow as bf
 import numpy as np
 
 from eamlab.networks import (
+    CompiledSampler,
     GroupSummary,
     NonCenteredConsistencyModel,
     PooledSummary,
@@ -251,7 +252,7 @@ def global_workflow(
         network = NetworkSettings(**asdict(network) | {"summary": summary})
     kind = {"subject-aware": GroupSummary, "pooled": PooledSummary}[network.summary]
     training = preset.global_training
-    return bf.CompositionalWorkflow(
+    workflow = bf.CompositionalWorkflow(
         simulator=make_simulator(
             n_subjects=training.group_sizes[0], n_trials=training.n_trials, scheme=training.scheme
         ),
@@ -261,6 +262,8 @@ def global_workflow(
         initial_learning_rate=learning_rate or training.learning_rate,
         standardize=None,
     )
+    workflow.estimator.sampler = CompiledSampler()
+    return workflow
 
 
 def local_workflow(
