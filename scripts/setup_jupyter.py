@@ -25,9 +25,6 @@ KERNEL = {
     "env": {
         "KERAS_BACKEND": "tensorflow",
         "TF_CPP_MIN_LOG_LEVEL": "3",
-        # Silences two lines of log at every import and makes the printed numbers the same on
-        # every processor, for about a tenth of the speed.
-        "TF_ENABLE_ONEDNN_OPTS": "0",
         # One memory arena instead of one per thread: glibc's defaults keep hundreds of MB that
         # TensorFlow's threads have long freed, and a chapter has 1.5 GB in all.
         "MALLOC_ARENA_MAX": "1",
