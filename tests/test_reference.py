@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from eamlab import samplers
 from eamlab.density import log_density
+from eamlab.exact import samplers
 from eamlab.priors import GROUP_PRIOR, beta_from_raw
 from eamlab.reference import (
     ReferenceWarning,

@@ -11,12 +11,12 @@ uses no quadrature.
 This module has the functions to call and what they return. The work is done in, each using those
 before it,
 
-- `eamlab.study`: the input, checked;
-- `eamlab.marginal`: the likelihood of group parameters, by quadrature;
-- `eamlab.tables`: what the quadrature keeps of each subject;
-- `eamlab.samplers`: Markov chains and importance sampling of the group parameters;
-- `eamlab.individual`: one subject, given the group parameters;
-- `eamlab.joint`: group and subject parameters together.
+- `eamlab.exact.study`: the input, checked;
+- `eamlab.exact.marginal`: the likelihood of group parameters, by quadrature;
+- `eamlab.exact.tables`: what the quadrature keeps of each subject;
+- `eamlab.exact.samplers`: Markov chains and importance sampling of the group parameters;
+- `eamlab.exact.individual`: one subject, given the group parameters;
+- `eamlab.exact.joint`: group and subject parameters together.
 """
 
 from __future__ import annotations
@@ -30,11 +30,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from eamlab.density import FloatArray
-from eamlab.individual import draw_subject
-from eamlab.joint import sample_joint
-from eamlab.marginal import Likelihood, beta_table
-from eamlab.priors import GROUP_PRIOR
-from eamlab.samplers import (
+from eamlab.exact.individual import draw_subject
+from eamlab.exact.joint import sample_joint
+from eamlab.exact.marginal import Likelihood, beta_table
+from eamlab.exact.samplers import (
     N_CHAINS,
     chains_from_draws,
     chains_from_prior,
@@ -46,8 +45,9 @@ from eamlab.samplers import (
     sample_chains,
     systematic,
 )
-from eamlab.study import Subject, boundary_shift, group_draws, subjects_of
-from eamlab.tables import Domain, build_tables
+from eamlab.exact.study import Subject, boundary_shift, group_draws, subjects_of
+from eamlab.exact.tables import Domain, build_tables
+from eamlab.priors import GROUP_PRIOR
 
 __all__ = [
     "ExactPosterior",

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eamlab.density import FloatArray, _log_density
-from eamlab.marginal import Tables, propose_subject
+from eamlab.exact.marginal import Tables, propose_subject
+from eamlab.exact.study import Subject
+from eamlab.exact.tables import Domain, build_tables
 from eamlab.priors import beta_from_raw
-from eamlab.study import Subject
-from eamlab.tables import Domain, build_tables
 
 __all__ = ["draw_subject"]
 

@@ -1,4 +1,4 @@
-"""Tables: what the quadrature of `eamlab.marginal` keeps of each subject.
+"""Tables: what the quadrature of `eamlab.exact.marginal` keeps of each subject.
 
 Each subject gets its table once: the driftless log likelihood on a few nodes in ``t0`` and as a
 Chebyshev polynomial in (log alpha, beta), on a window that a coarse pilot grid has found.
@@ -17,10 +17,10 @@ from numba import njit
 from numpy.typing import NDArray
 
 from eamlab.density import FloatArray, log_f0_grid
-from eamlab.marginal import Tables
-from eamlab.parallel import threaded
+from eamlab.exact.marginal import Tables
+from eamlab.exact.parallel import threaded
+from eamlab.exact.study import Subject, offsets
 from eamlab.priors import beta_from_raw
-from eamlab.study import Subject, offsets
 
 __all__ = ["Domain", "build_tables"]
 

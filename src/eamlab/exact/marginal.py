@@ -11,7 +11,8 @@ integrates in closed form:
 
 with :math:`A = \alpha (n_1 - n\beta)` and :math:`B = \sum_i t_i - n t_0`. Both outer integrals are
 trapezoid sums, which converge exponentially for smooth integrands; the nodes in log alpha move with
-the group parameters, the nodes in t0 stay. :math:`F_j` comes from tables that `eamlab.tables` makes
+the group parameters, the nodes in t0 stay. :math:`F_j` comes from tables that
+`eamlab.exact.tables` makes
 once per study.
 
 All compiled code that reads the tables stands in this module, the inner loops of the samplers
@@ -29,7 +30,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from eamlab.density import FloatArray
-from eamlab.parallel import threaded
+from eamlab.exact.parallel import threaded
 from eamlab.priors import GROUP_PRIOR, beta_from_raw
 
 __all__ = ["Likelihood", "Tables", "beta_table", "metropolis", "propose_subject"]

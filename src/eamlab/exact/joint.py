@@ -15,10 +15,10 @@ from numba import njit
 from numpy.typing import NDArray
 
 from eamlab.density import FloatArray, _log_density_scalar
-from eamlab.marginal import beta_table
-from eamlab.parallel import threaded
+from eamlab.exact.marginal import beta_table
+from eamlab.exact.parallel import threaded
+from eamlab.exact.study import Subject, offsets
 from eamlab.priors import GROUP_PRIOR
-from eamlab.study import Subject, offsets
 
 __all__ = ["sample_joint"]
 

@@ -1,6 +1,6 @@
 """Samplers of the group posterior: Markov chains, and importance sampling around the mode.
 
-Both know the posterior only through `eamlab.marginal`. Their diagnostics are here too.
+Both know the posterior only through `eamlab.exact.marginal`. Their diagnostics are here too.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eamlab.density import FloatArray
-from eamlab.marginal import Likelihood, beta_table, metropolis
-from eamlab.parallel import threaded
+from eamlab.exact.marginal import Likelihood, beta_table, metropolis
+from eamlab.exact.parallel import threaded
 from eamlab.priors import GROUP_PRIOR
 
 __all__ = [
