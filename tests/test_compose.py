@@ -1,7 +1,10 @@
+import gc
+
 import bayesflow as bf
 import keras
 import numpy as np
 import pytest
+from bayesflow.estimators.helpers import Sampler
 
 import eamlab as el
 from eamlab.compose import auto_group_size, prior_score
@@ -61,6 +64,22 @@ def test_it_is_the_librarys_own_compositional_sampler(workflow, data, monkeypatc
     el.compose(workflow, data["sim_data"], d0=0.3, d1=0.2, mini_batch_size=3, seed=1, **FAST)
     assert seen["compositional_bridge_d0"] == 0.3 and seen["compositional_bridge_d1"] == 0.2
     assert seen["mini_batch_size"] == 3 and seen["method"] == "euler_maruyama"
+
+
+def test_the_compiled_sampler_draws_what_bayesflow_draws_and_holds_no_conditions(workflow, data):
+    summaries = el.compose(workflow, data["sim_data"], seed=5, **FAST).summaries
+    ours = el.compose(workflow, None, summaries=summaries, seed=5, **FAST)
+    gc.collect()
+    per_draw = (2 * FAST["num_samples"], *summaries.shape[1:])  # as the solver is given them
+    held = [x for x in gc.get_objects() if type(x) is type(keras.ops.ones(1))]
+    assert not [x for x in held if tuple(x.shape) == per_draw]
+
+    compiled, workflow.estimator.sampler = workflow.estimator.sampler, Sampler()
+    try:
+        theirs = el.compose(workflow, None, summaries=summaries, seed=5, **FAST)
+    finally:
+        workflow.estimator.sampler = compiled
+    np.testing.assert_allclose(ours["mu_nu"], theirs["mu_nu"], rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,7 @@ integrates in closed form:
 with :math:`A = \alpha (n_1 - n\beta)` and :math:`B = \sum_i t_i - n t_0`. Both outer integrals are
 trapezoid sums, which converge exponentially for smooth integrands; the nodes in log alpha move with
 the group parameters, the nodes in t0 stay. :math:`F_j` comes from tables that
-`eamlab.exact.tables` makes
-once per study.
+`eamlab.exact.tables` makes once per study.
 
 All compiled code that reads the tables stands in this module, the inner loops of the samplers
 included: numba's cache on disk would not notice when a function or type of another file changes.
