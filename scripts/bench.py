@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -181,6 +182,38 @@ def bench_density() -> list[Row]:
     ]  # fmt: skip
 
 
+def bench_exact_posterior() -> list[Row]:
+    """Seconds of a warm process: the very first call on a machine compiles for some 15 s more."""
+    warm_up = el.simulate_studies(1, 10, 30, seed=SEED + 1, scheme="exact")["sim_data"][0]
+    draws = el.exact_posterior(warm_up, 100, seed=1, progress=False).samples
+    el.subject_posterior(warm_up[0], draws, seed=1)
+    rows = []
+    for n_subjects, limit in ((10, 2), (500, 10), (10_000, 120)):
+        study = el.simulate_studies(1, n_subjects, 30, seed=SEED, scheme="exact")["sim_data"][0]
+        start = time.perf_counter()
+        posterior = el.exact_posterior(study, 1000, seed=1, progress=False)
+        seconds = time.perf_counter() - start
+        rows.append(
+            Row(
+                f"seconds for the exact posterior of {n_subjects:,} subjects", posterior.method, "",
+                round(seconds, 2), f"<= {limit} s", seconds <= limit,
+                {"ess": posterior.ess, "warnings": posterior.warnings},
+            )
+        )  # fmt: skip
+    one, eta = study[0], posterior.samples
+    start = time.perf_counter()
+    el.subject_posterior(one, eta, seed=1)
+    seconds = time.perf_counter() - start
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    return [
+        *rows,
+        Row("seconds for one subject given 1,000 draws of the group", "", "", round(seconds, 2),
+            "<= 1 s", seconds <= 1),
+        Row("peak MB of the exact posterior's process", "", "", round(peak_mb), "<= 1500 MB",
+            peak_mb <= 1500),
+    ]  # fmt: skip
+
+
 def _step_milliseconds(workflow: Any, group_size: int = 5, batch_size: int = 64) -> Callable:
     import bayesflow as bf
     import keras
@@ -322,6 +355,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "exact-sampler": bench_exact_sampler,
     "ssm-simulators": bench_ssm_simulators,
     "density": bench_density,
+    "exact-posterior": bench_exact_posterior,
     "training-step": bench_training_step,
     "ten-thousand": bench_ten_thousand,
     "quick-training": bench_quick_training,
