@@ -221,14 +221,9 @@ def compose(
         "compositional_bridge_d1": float(d1),
         "use_jac": bool(use_jac),
     }
-    common = {"num_samples": int(num_samples), "seed": _seed_generator(seed)}
+    common: dict[str, Any] = {"num_samples": int(num_samples), "seed": _seed_generator(seed)}
     if n_groups == 1:  # nothing to compose: the network's own posterior
-        draws = workflow.sample(
-            conditions={"sim_data": _needed(groups)[:, 0]},
-            batch_size=max(1, _DRAWS_BATCH // num_samples),
-            **common,
-            **solver,
-        )
+        draws = _sample_groups(workflow, _needed(groups)[:, 0], **common, **solver)
     else:
         draws = workflow.compositional_sample(
             summaries=summaries, compute_prior_score=prior_score(prior), **common, **settings
@@ -238,6 +233,20 @@ def compose(
         summaries,
         settings | {"group_size": _size_of(groups, group_size), "prior": prior, "seed": seed},
     )
+
+
+def _sample_groups(
+    workflow: bf.CompositionalWorkflow, groups: np.ndarray, *, num_samples: int, **settings: Any
+) -> dict[str, np.ndarray]:
+    """Draw from the posterior of each group (n_groups, group_size, n_trials, 2) by itself."""
+    per_batch = max(1, _DRAWS_BATCH // num_samples)
+    parts = [
+        workflow.sample(
+            num_samples=num_samples, conditions={"sim_data": groups[i : i + per_batch]}, **settings
+        )
+        for i in range(0, len(groups), per_batch)
+    ]
+    return {k: np.concatenate([part[k] for part in parts]) for k in GROUP_PRIOR.names}
 
 
 def summarize_groups(workflow: bf.CompositionalWorkflow, groups: np.ndarray) -> np.ndarray:

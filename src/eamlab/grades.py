@@ -135,7 +135,7 @@ def _load(name: str) -> dict[str, Any]:
 
 
 def grade_table(n_subjects: int | None = None) -> pd.DataFrame:
-    """Summarize the measured grades, one row per J and recipe.
+    """Summarize the measured grades, one row per J and recipe, in the order of `RECIPES`.
 
     Parameters
     ----------
@@ -151,6 +151,7 @@ def grade_table(n_subjects: int | None = None) -> pd.DataFrame:
         median joint C2ST, seconds per study and the number of studies.
     """
     rows = [r for r in _load("grades")["rows"] if n_subjects in (None, r["J"])]
+    rows.sort(key=lambda row: (row["J"], list(RECIPES).index(row["recipe"])))
     return pd.DataFrame([_summary(r) for r in rows]).set_index(["J", "recipe"])
 
 

@@ -160,7 +160,7 @@ PRESETS: dict[str, Preset] = {
             ),
             local_network=NetworkSettings(summary_dim=16, widths=(128, 128, 128)),
             local_training=TrainingSettings(
-                epochs=60,
+                epochs=160,
                 batches_per_epoch=256,
                 batch_size=256,
                 learning_rate=1e-3,
