@@ -73,7 +73,7 @@ bench: $(BENCH) ## measure speed and quality side by side; a table and a JSON fi
 	$(PY) scripts/bench.py $(ARGS)
 
 .PHONY: train
-train: $(VENV) ## train both shipped networks (PRESET=full; hours)
+train: $(VENV) ## train both shipped networks (PRESET=full; about an hour)
 	$(PY) -m eamlab.train global --preset $(or $(PRESET),full) --out train-out/global $(ARGS)
 	$(PY) -m eamlab.train local --preset $(or $(PRESET),full) --out train-out/local $(ARGS)
 
