@@ -102,7 +102,10 @@ def group_subjects(sim_data: np.ndarray, group_size: int) -> np.ndarray:
     -------
     ndarray (n_studies, J / group_size, group_size, n_trials, 2)
     """
-    data = check_sim_data(sim_data)
+    return _split(check_sim_data(sim_data), group_size)
+
+
+def _split(data: np.ndarray, group_size: int) -> np.ndarray:
     n_studies, n_subjects = data.shape[:2]
     if group_size < 1 or n_subjects % group_size:
         raise ValueError(
@@ -342,15 +345,13 @@ def auto_group_size(n_subjects: int, trained: Sequence[int]) -> int:
 def _grouped(
     workflow: bf.CompositionalWorkflow, sim_data: np.ndarray, group_size: int | str
 ) -> np.ndarray:
-    if group_size == "auto":
-        n_subjects = check_sim_data(sim_data).shape[1]
-        card = getattr(workflow, "model_card", {"training": {"group_sizes": [5]}})
-        return group_subjects(
-            sim_data, auto_group_size(n_subjects, card["training"]["group_sizes"])
-        )
-    if not isinstance(group_size, int | np.integer):
+    if group_size != "auto" and not isinstance(group_size, int | np.integer):
         raise ValueError(f"group_size must be an integer or 'auto', got {group_size!r}.")
-    return group_subjects(sim_data, int(group_size))
+    data = check_sim_data(sim_data)
+    if group_size == "auto":
+        card = getattr(workflow, "model_card", {"training": {"group_sizes": [5]}})
+        group_size = auto_group_size(data.shape[1], card["training"]["group_sizes"])
+    return _split(data, int(group_size))
 
 
 def _size_of(groups: np.ndarray | None, group_size: int | str) -> int | str:

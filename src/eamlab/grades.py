@@ -134,6 +134,13 @@ def _load(name: str) -> dict[str, Any]:
     return json.loads((files("eamlab") / "data" / f"{name}.json").read_text())
 
 
+def _graded_rows(n_subjects: int | None) -> list[dict[str, Any]]:
+    """Return the stored grades of one J, or of all, in the order of `RECIPES`."""
+    rows = [r for r in _load("grades")["rows"] if n_subjects in (None, r["J"])]
+    order = list(RECIPES)
+    return sorted(rows, key=lambda row: order.index(row["recipe"]))
+
+
 def grade_table(n_subjects: int | None = None) -> pd.DataFrame:
     """Summarize the measured grades, one row per J and recipe, in the order of `RECIPES`.
 
@@ -150,8 +157,7 @@ def grade_table(n_subjects: int | None = None) -> pd.DataFrame:
         the Wasserstein distance in exact sds (mean over parameters, median over studies), the
         median joint C2ST, seconds per study and the number of studies.
     """
-    rows = [r for r in _load("grades")["rows"] if n_subjects in (None, r["J"])]
-    rows.sort(key=lambda row: (row["J"], list(RECIPES).index(row["recipe"])))
+    rows = sorted(_graded_rows(n_subjects), key=lambda row: row["J"])
     return pd.DataFrame([_summary(r) for r in rows]).set_index(["J", "recipe"])
 
 
@@ -189,15 +195,13 @@ def grade_frame(n_subjects: int | None = None) -> pd.DataFrame:
         One row per J, recipe and parameter: ``bias`` (median absolute bias in exact sds) and
         ``sd_ratio`` (median), over studies; recipes in the order of `RECIPES`.
     """
-    order = list(RECIPES)
     rows = [
         {"J": r["J"], "recipe": r["recipe"], "parameter": name}
         | {
             "bias": np.median([abs(s[name]["bias"]) for s in r["per_study"]]),
             "sd_ratio": np.median([s[name]["sd_ratio"] for s in r["per_study"]]),
         }
-        for r in sorted(_load("grades")["rows"], key=lambda r: order.index(r["recipe"]))
-        if n_subjects in (None, r["J"])
+        for r in _graded_rows(n_subjects)
         for name in GROUP_PRIOR.names
     ]
     return pd.DataFrame(rows)

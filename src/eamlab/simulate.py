@@ -524,6 +524,11 @@ class _Method:
         if self.dt > self.max_time:
             raise ValueError(f"dt must not exceed max_time={self.max_time}, got {self.dt}.")
 
+    @property
+    def seconds(self) -> tuple[float, float]:
+        """Step length and longest decision time as compiled code takes them."""
+        return float(self.dt), float(self.max_time)
+
 
 _TRIALS_PER_THREAD = 2_000  # fewer are not worth starting a thread
 _CHUNKS_PER_THREAD = 8  # small chunks balance the load
@@ -544,7 +549,7 @@ def _run(
     key = _stream_key(seed)
 
     corrected = method.scheme == "euler-maruyama-corrected"
-    dt, max_time = float(method.dt), float(method.max_time)
+    dt, max_time = method.seconds
 
     def part(first: int, last: int) -> None:
         if method.scheme == "exact":
@@ -758,9 +763,7 @@ def simulate_paths(
     subjects, shape = _subject_table(nu, alpha, t0, beta)
     if shape != ():
         raise ValueError(f"nu, alpha, t0, beta must be single numbers, got shape {shape}.")
-    paths = _euler_paths(
-        n_paths, subjects[0], float(method.dt), float(method.max_time), _stream_key(seed)
-    )
+    paths = _euler_paths(n_paths, subjects[0], *method.seconds, _stream_key(seed))
     return [(subjects[0, 2] + dt * np.arange(len(evidence)), evidence) for evidence in paths]
 
 

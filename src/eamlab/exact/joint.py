@@ -6,9 +6,7 @@ Metropolis within Gibbs on the likelihood of the trials; nothing of the quadratu
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from functools import lru_cache
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numba import njit
@@ -44,10 +42,9 @@ def sample_joint(
     rt = np.concatenate([np.concatenate([s.lower, s.upper]) for s in subjects])
     choice = np.concatenate([np.repeat([0.0, 1.0], [s.lower.size, s.upper.size]) for s in subjects])
     prior = np.stack([GROUP_PRIOR.means, GROUP_PRIOR.sds])
-    sweep = _joint_kernel()
 
     def chain(key: int) -> tuple[FloatArray, FloatArray]:
-        return sweep(int(key), warmup, sweeps, starts, rt, choice, prior, beta_table(), shift)
+        return _run_chain(int(key), warmup, sweeps, starts, rt, choice, prior, beta_table(), shift)
 
     results = threaded(chain, seeds, "joint chains", progress)
     states = np.stack([r[0] for r in results])
@@ -55,216 +52,213 @@ def sample_joint(
     return states, latent
 
 
-@lru_cache(maxsize=1)
-def _joint_kernel() -> Callable[..., tuple[FloatArray, FloatArray]]:
-    """The compiled joint sampler.
-
-    Compiled at first use and not cached on disk: it calls a function of another file, whose
-    changes numba's cache would not notice.
-    """
-    compiled: Callable[..., tuple[FloatArray, FloatArray]] = _compile_joint()
-    return compiled
+# Compiled at first use and not cached on disk: `_trials_log_lik` calls a function of another file,
+# whose changes numba's cache would not notice.
 
 
-def _compile_joint() -> Any:
-    density = _log_density_scalar
+@njit(nogil=True)
+def _trials_log_lik(
+    x: FloatArray,
+    beta: float,
+    j: int,
+    starts: NDArray[np.int64],
+    rt: FloatArray,
+    choice: FloatArray,
+    shift: float,
+) -> float:
+    """Log likelihood of subject j with x = (nu, log alpha, log t0)."""
+    alpha = math.exp(x[1])
+    a = alpha + 2.0 * shift
+    w = (alpha * beta + shift) / a
+    t0 = math.exp(x[2])
+    total = 0.0
+    for i in range(starts[j], starts[j + 1]):
+        total += _log_density_scalar(rt[i], choice[i], x[0], a, t0, w)
+        if total == -math.inf:
+            return total
+    return total
 
-    @njit(nogil=True)
-    def trials_log_lik(
-        x: FloatArray,
-        beta: float,
-        j: int,
-        starts: NDArray[np.int64],
-        rt: FloatArray,
-        choice: FloatArray,
-        shift: float,
-    ) -> float:
-        """Log likelihood of subject j with x = (nu, log alpha, log t0)."""
-        alpha = math.exp(x[1])
-        a = alpha + 2.0 * shift
-        w = (alpha * beta + shift) / a
-        t0 = math.exp(x[2])
-        total = 0.0
-        for i in range(starts[j], starts[j + 1]):
-            # Of another file: numba's cache would miss its changes; see `_joint_kernel`.
-            total += density(rt[i], choice[i], x[0], a, t0, w)
-            if total == -math.inf:
-                return total
-        return total
 
-    @njit(nogil=True)
-    def subject_prior(x: FloatArray, eta: FloatArray) -> float:
-        total = 0.0
-        for d in range(3):
-            total -= 0.5 * ((x[d] - eta[d]) / math.exp(eta[3 + d])) ** 2
-        return total
+@njit(nogil=True)
+def _subject_prior(x: FloatArray, eta: FloatArray) -> float:
+    """Log density of one subject given the group, up to a constant of x."""
+    total = 0.0
+    for d in range(3):
+        total -= 0.5 * ((x[d] - eta[d]) / math.exp(eta[3 + d])) ** 2
+    return total
 
-    @njit(nogil=True)
-    def move_subjects(
-        x: FloatArray,
-        lik: FloatArray,
-        eta: FloatArray,
-        beta: float,
-        factors: FloatArray,
-        scales: FloatArray,
-        warm: bool,
-        trace: float,
-        starts: NDArray[np.int64],
-        rt: FloatArray,
-        choice: FloatArray,
-        shift: float,
-    ) -> None:
-        """Adaptive random-walk step of each subject's three parameters."""
-        new = np.empty(3)
-        for j in range(x.shape[0]):
-            e0, e1, e2 = np.random.normal(), np.random.normal(), np.random.normal()
-            for r in range(3):
-                step = factors[j, r, 0] * e0 + factors[j, r, 1] * e1 + factors[j, r, 2] * e2
-                new[r] = x[j, r] + scales[j] * step
-            value = trials_log_lik(new, beta, j, starts, rt, choice, shift)
-            log_ratio = value + subject_prior(new, eta) - lik[j] - subject_prior(x[j], eta)
-            accept = math.log(np.random.random()) < log_ratio
-            if accept:
-                x[j] = new
-                lik[j] = value
-            if warm:
-                scales[j] *= math.exp(trace * ((1.0 if accept else 0.0) - 0.3))
 
-    @njit(nogil=True)
-    def move_mean_and_sd(x: FloatArray, eta: FloatArray, prior: FloatArray) -> None:
-        """Gibbs step of the group means, Metropolis step of the log sds, subjects held."""
-        n = x.shape[0]
-        for d in range(3):
-            precision = math.exp(-2.0 * eta[3 + d])
-            tau = n * precision + prior[1, d] ** -2.0
-            mode = (precision * x[:, d].sum() + prior[0, d] * prior[1, d] ** -2.0) / tau
-            eta[d] = mode + np.random.normal() / math.sqrt(tau)
-            square = ((x[:, d] - eta[d]) ** 2).sum()
-            for _ in range(3):
-                old = eta[3 + d]
-                new = old + 1.7 / math.sqrt(2.0 * n) * np.random.normal()
-                gain = -n * (new - old) - 0.5 * square * (math.exp(-2 * new) - math.exp(-2 * old))
-                z_new = (new - prior[0, 3 + d]) / prior[1, 3 + d]
-                z_old = (old - prior[0, 3 + d]) / prior[1, 3 + d]
-                if math.log(np.random.random()) < gain - 0.5 * (z_new**2 - z_old**2):
-                    eta[3 + d] = new
+@njit(nogil=True)
+def _move_subjects(
+    x: FloatArray,
+    lik: FloatArray,
+    eta: FloatArray,
+    beta: float,
+    factors: FloatArray,
+    scales: FloatArray,
+    warm: bool,
+    trace: float,
+    starts: NDArray[np.int64],
+    rt: FloatArray,
+    choice: FloatArray,
+    shift: float,
+) -> None:
+    """Adaptive random-walk step of each subject's three parameters."""
+    new = np.empty(3)
+    for j in range(x.shape[0]):
+        e0, e1, e2 = np.random.normal(), np.random.normal(), np.random.normal()
+        for r in range(3):
+            step = factors[j, r, 0] * e0 + factors[j, r, 1] * e1 + factors[j, r, 2] * e2
+            new[r] = x[j, r] + scales[j] * step
+        value = _trials_log_lik(new, beta, j, starts, rt, choice, shift)
+        log_ratio = value + _subject_prior(new, eta) - lik[j] - _subject_prior(x[j], eta)
+        accept = math.log(np.random.random()) < log_ratio
+        if accept:
+            x[j] = new
+            lik[j] = value
+        if warm:
+            scales[j] *= math.exp(trace * ((1.0 if accept else 0.0) - 0.3))
 
-    @njit(nogil=True)
-    def log_prior(eta: FloatArray, prior: FloatArray) -> float:
-        return -0.5 * (((eta - prior[0]) / prior[1]) ** 2).sum()
 
-    @njit(nogil=True)
-    def move_together(
-        x: FloatArray,
-        lik: FloatArray,
-        eta: FloatArray,
-        beta_grid: FloatArray,
-        widths: FloatArray,
-        warm: bool,
-        trace: float,
-        prior: FloatArray,
-        starts: NDArray[np.int64],
-        rt: FloatArray,
-        choice: FloatArray,
-        shift: float,
-    ) -> None:
-        """Move a group mean and sd (or beta) and carry all subjects along."""
-        for d in range(4):
-            new_eta, new_x = eta.copy(), x.copy()
-            if d < 3:
-                new_eta[d] += widths[d] * math.exp(eta[3 + d]) * np.random.normal()
-                new_eta[3 + d] += 2.0 * widths[d] * np.random.normal()
-                ratio = math.exp(new_eta[3 + d] - eta[3 + d])
-                new_x[:, d] = new_eta[d] + ratio * (x[:, d] - eta[d])
-                # The step in the mean depends on the sd it starts from.
-                back = new_eta[d] - eta[d]
-                forth_sd, back_sd = math.exp(eta[3 + d]), math.exp(new_eta[3 + d])
-                log_ratio = math.log(forth_sd / back_sd) - 0.5 * (back / widths[d]) ** 2 * (
-                    back_sd**-2.0 - forth_sd**-2.0
-                )
-            else:
-                new_eta[6] += widths[3] * np.random.normal()
-                log_ratio = 0.0
-            log_ratio += log_prior(new_eta, prior) - log_prior(eta, prior)
-            beta = np.interp(new_eta[6], beta_grid[0], beta_grid[1])
-            new_lik = np.empty(lik.size)
-            for j in range(lik.size):
-                new_lik[j] = trials_log_lik(new_x[j], beta, j, starts, rt, choice, shift)
-            log_ratio += new_lik.sum() - lik.sum()
-            accept = math.log(np.random.random()) < log_ratio
-            if accept:
-                eta[:], x[:], lik[:] = new_eta, new_x, new_lik
-            if warm:
-                widths[d] *= math.exp(trace * ((1.0 if accept else 0.0) - 0.3))
+@njit(nogil=True)
+def _move_mean_and_sd(x: FloatArray, eta: FloatArray, prior: FloatArray) -> None:
+    """Gibbs step of the group means, Metropolis step of the log sds, subjects held."""
+    n = x.shape[0]
+    for d in range(3):
+        precision = math.exp(-2.0 * eta[3 + d])
+        tau = n * precision + prior[1, d] ** -2.0
+        mode = (precision * x[:, d].sum() + prior[0, d] * prior[1, d] ** -2.0) / tau
+        eta[d] = mode + np.random.normal() / math.sqrt(tau)
+        square = ((x[:, d] - eta[d]) ** 2).sum()
+        for _ in range(3):
+            old = eta[3 + d]
+            new = old + 1.7 / math.sqrt(2.0 * n) * np.random.normal()
+            gain = -n * (new - old) - 0.5 * square * (math.exp(-2 * new) - math.exp(-2 * old))
+            z_new = (new - prior[0, 3 + d]) / prior[1, 3 + d]
+            z_old = (old - prior[0, 3 + d]) / prior[1, 3 + d]
+            if math.log(np.random.random()) < gain - 0.5 * (z_new**2 - z_old**2):
+                eta[3 + d] = new
 
-    @njit(nogil=True)
-    def first_state(
-        prior: FloatArray,
-        starts: NDArray[np.int64],
-        rt: FloatArray,
-        choice: FloatArray,
-        shift: float,
-    ) -> tuple[FloatArray, FloatArray]:
-        """Group parameters near their prior, subjects near the group but before their first rt."""
-        n = starts.size - 1
-        eta = prior[0] + 0.3 * prior[1] * np.random.normal(0.0, 1.0, 7)
-        x = np.empty((n, 3))
-        for j in range(n):
-            x[j] = eta[:3] + 0.3 * np.exp(eta[3:6]) * np.random.normal(0.0, 1.0, 3)
-            x[j, 2] = min(x[j, 2], math.log(0.7 * rt[starts[j] : starts[j + 1]].min()))
-        return eta, x
 
-    @njit(nogil=True)
-    def sample(
-        seed: int,
-        warmup: int,
-        sweeps: int,
-        starts: NDArray[np.int64],
-        rt: FloatArray,
-        choice: FloatArray,
-        prior: FloatArray,
-        beta_grid: FloatArray,
-        shift: float,
-    ) -> tuple[FloatArray, FloatArray]:
-        np.random.seed(seed)
-        n = starts.size - 1
-        eta, x = first_state(prior, starts, rt, choice, shift)
-        beta = np.interp(eta[6], beta_grid[0], beta_grid[1])
-        lik = np.empty(n)
-        for j in range(n):
-            lik[j] = trials_log_lik(x[j], beta, j, starts, rt, choice, shift)
-        factors = np.zeros((n, 3, 3))
-        factors[:] = np.diag(np.array([0.5, 0.1, 0.1]))
-        scales, widths = np.full(n, 1.0), np.full(4, 0.2)
-        mean, second = np.zeros((n, 3)), np.zeros((n, 3, 3))
-        states, latent = np.empty((sweeps, 7)), np.empty((sweeps, n, 3))
-        seen = 0
-        for i in range(warmup + sweeps):
-            warm = i < warmup
-            trace = 5.0 / (20.0 + i) ** 0.6 if warm else 0.0
-            beta = np.interp(eta[6], beta_grid[0], beta_grid[1])
-            for _ in range(2):
-                move_subjects(
-                    x, lik, eta, beta, factors, scales, warm, trace, starts, rt, choice, shift
-                )
-            move_mean_and_sd(x, eta, prior)
-            move_together(
-                x, lik, eta, beta_grid, widths, warm, trace, prior, starts, rt, choice, shift
+@njit(nogil=True)
+def _log_prior(eta: FloatArray, prior: FloatArray) -> float:
+    """Log prior of the group parameters, up to a constant."""
+    return -0.5 * (((eta - prior[0]) / prior[1]) ** 2).sum()
+
+
+@njit(nogil=True)
+def _move_together(
+    x: FloatArray,
+    lik: FloatArray,
+    eta: FloatArray,
+    beta_grid: FloatArray,
+    widths: FloatArray,
+    warm: bool,
+    trace: float,
+    prior: FloatArray,
+    starts: NDArray[np.int64],
+    rt: FloatArray,
+    choice: FloatArray,
+    shift: float,
+) -> None:
+    """Move a group mean and sd (or beta) and carry all subjects along."""
+    for d in range(4):
+        new_eta, new_x = eta.copy(), x.copy()
+        if d < 3:
+            new_eta[d] += widths[d] * math.exp(eta[3 + d]) * np.random.normal()
+            new_eta[3 + d] += 2.0 * widths[d] * np.random.normal()
+            ratio = math.exp(new_eta[3 + d] - eta[3 + d])
+            new_x[:, d] = new_eta[d] + ratio * (x[:, d] - eta[d])
+            # The step in the mean depends on the sd it starts from.
+            back = new_eta[d] - eta[d]
+            forth_sd, back_sd = math.exp(eta[3 + d]), math.exp(new_eta[3 + d])
+            log_ratio = math.log(forth_sd / back_sd) - 0.5 * (back / widths[d]) ** 2 * (
+                back_sd**-2.0 - forth_sd**-2.0
             )
-            if warm and i > warmup // 4:
-                seen += 1
-                for j in range(n):
-                    mean[j] += (x[j] - mean[j]) / seen
-                    second[j] += (np.outer(x[j], x[j]) - second[j]) / seen
-                # The covariance is refreshed twice, then held.
-                if i == warmup // 2 or i == 3 * warmup // 4:
-                    for j in range(n):
-                        cov = second[j] - np.outer(mean[j], mean[j])
-                        factors[j] = np.linalg.cholesky(cov + np.diag(1e-8 + 0.01 * np.diag(cov)))
-                        scales[j] = 1.3
-            if not warm:
-                states[i - warmup] = eta
-                latent[i - warmup] = x
-        return states, latent
+        else:
+            new_eta[6] += widths[3] * np.random.normal()
+            log_ratio = 0.0
+        log_ratio += _log_prior(new_eta, prior) - _log_prior(eta, prior)
+        beta = np.interp(new_eta[6], beta_grid[0], beta_grid[1])
+        new_lik = np.empty(lik.size)
+        for j in range(lik.size):
+            new_lik[j] = _trials_log_lik(new_x[j], beta, j, starts, rt, choice, shift)
+        log_ratio += new_lik.sum() - lik.sum()
+        accept = math.log(np.random.random()) < log_ratio
+        if accept:
+            eta[:], x[:], lik[:] = new_eta, new_x, new_lik
+        if warm:
+            widths[d] *= math.exp(trace * ((1.0 if accept else 0.0) - 0.3))
 
-    return sample
+
+@njit(nogil=True)
+def _first_state(
+    prior: FloatArray,
+    starts: NDArray[np.int64],
+    rt: FloatArray,
+    choice: FloatArray,
+    shift: float,
+) -> tuple[FloatArray, FloatArray]:
+    """Group parameters near their prior, subjects near the group but before their first rt."""
+    n = starts.size - 1
+    eta = prior[0] + 0.3 * prior[1] * np.random.normal(0.0, 1.0, 7)
+    x = np.empty((n, 3))
+    for j in range(n):
+        x[j] = eta[:3] + 0.3 * np.exp(eta[3:6]) * np.random.normal(0.0, 1.0, 3)
+        x[j, 2] = min(x[j, 2], math.log(0.7 * rt[starts[j] : starts[j + 1]].min()))
+    return eta, x
+
+
+@njit(nogil=True)
+def _run_chain(
+    seed: int,
+    warmup: int,
+    sweeps: int,
+    starts: NDArray[np.int64],
+    rt: FloatArray,
+    choice: FloatArray,
+    prior: FloatArray,
+    beta_grid: FloatArray,
+    shift: float,
+) -> tuple[FloatArray, FloatArray]:
+    """One chain: the group's states (sweeps, 7) and the subjects' (sweeps, J, 3)."""
+    np.random.seed(seed)
+    n = starts.size - 1
+    eta, x = _first_state(prior, starts, rt, choice, shift)
+    beta = np.interp(eta[6], beta_grid[0], beta_grid[1])
+    lik = np.empty(n)
+    for j in range(n):
+        lik[j] = _trials_log_lik(x[j], beta, j, starts, rt, choice, shift)
+    factors = np.zeros((n, 3, 3))
+    factors[:] = np.diag(np.array([0.5, 0.1, 0.1]))
+    scales, widths = np.full(n, 1.0), np.full(4, 0.2)
+    mean, second = np.zeros((n, 3)), np.zeros((n, 3, 3))
+    states, latent = np.empty((sweeps, 7)), np.empty((sweeps, n, 3))
+    seen = 0
+    for i in range(warmup + sweeps):
+        warm = i < warmup
+        trace = 5.0 / (20.0 + i) ** 0.6 if warm else 0.0
+        beta = np.interp(eta[6], beta_grid[0], beta_grid[1])
+        for _ in range(2):
+            _move_subjects(
+                x, lik, eta, beta, factors, scales, warm, trace, starts, rt, choice, shift
+            )
+        _move_mean_and_sd(x, eta, prior)
+        _move_together(
+            x, lik, eta, beta_grid, widths, warm, trace, prior, starts, rt, choice, shift
+        )
+        if warm and i > warmup // 4:
+            seen += 1
+            for j in range(n):
+                mean[j] += (x[j] - mean[j]) / seen
+                second[j] += (np.outer(x[j], x[j]) - second[j]) / seen
+            # The covariance is refreshed twice, then held.
+            if i == warmup // 2 or i == 3 * warmup // 4:
+                for j in range(n):
+                    cov = second[j] - np.outer(mean[j], mean[j])
+                    factors[j] = np.linalg.cholesky(cov + np.diag(1e-8 + 0.01 * np.diag(cov)))
+                    scales[j] = 1.3
+        if not warm:
+            states[i - warmup] = eta
+            latent[i - warmup] = x
+    return states, latent

@@ -97,8 +97,7 @@ def chains_from_prior(
     weights = _tempered_weights(log_lik, 40.0)
     chosen = rng.choice(len(etas), size=N_CHAINS, p=weights)
     cov = np.cov(etas.T, aweights=weights) + np.diag((0.05 * GROUP_PRIOR.sds) ** 2)
-    log_post = log_lik[chosen] - 0.5 * (GROUP_PRIOR.standardize(etas[chosen]) ** 2).sum(axis=1)
-    states = np.column_stack([etas[chosen], log_post])
+    states = _start_states(etas[chosen], log_lik[chosen])
     return Chains(likelihood, states, 0.5 * cholesky_factor(cov), rng, progress)
 
 
@@ -112,10 +111,15 @@ def chains_from_draws(
     """Chains that start from an importance sample that was not good enough."""
     flat = _tempered_weights(np.log(np.maximum(weights, 1e-300)), 60.0)
     etas = draws[rng.choice(len(draws), N_CHAINS, p=flat)]
-    log_lik = likelihood(etas)
-    log_post = log_lik - 0.5 * (GROUP_PRIOR.standardize(etas) ** 2).sum(axis=1)
+    states = _start_states(etas, likelihood(etas))
     factor = 0.8 * cholesky_factor(np.cov(draws.T, aweights=flat))
-    return Chains(likelihood, np.column_stack([etas, log_post]), factor, rng, progress)
+    return Chains(likelihood, states, factor, rng, progress)
+
+
+def _start_states(etas: FloatArray, log_lik: FloatArray) -> FloatArray:
+    """States (n, 8) as `metropolis` keeps them: its log posterior lacks the prior's constant."""
+    log_post = log_lik - 0.5 * (GROUP_PRIOR.standardize(etas) ** 2).sum(axis=1)
+    return np.column_stack([etas, log_post])
 
 
 def _tempered_weights(log_lik: FloatArray, least: float) -> FloatArray:

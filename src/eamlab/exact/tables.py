@@ -47,6 +47,11 @@ class Domain:
     narrowest_t0: float
     n_beta: int
 
+    @property
+    def beta_range(self) -> tuple[float, float]:
+        """Midpoint and half width in beta."""
+        return 0.5 * sum(self.beta), 0.5 * (self.beta[1] - self.beta[0])
+
     @classmethod
     def prior(cls) -> Domain:
         """Everything that the prior of the group parameters can produce."""
@@ -267,7 +272,7 @@ def _tabulate(subject: Subject, domain: Domain, shift: float) -> dict[str, Any]:
     points, to_alpha = _chebyshev(degree)
     beta_points, to_beta = _chebyshev(domain.n_beta)
     mid, half = 0.5 * (high + low), 0.5 * (high - low)
-    beta_mid, beta_half = 0.5 * sum(domain.beta), 0.5 * (domain.beta[1] - domain.beta[0])
+    beta_mid, beta_half = domain.beta_range
     alpha, beta = np.exp(mid + half * points), beta_mid + beta_half * beta_points
     values = log_f0_grid(subject.lower, subject.upper, np.exp(log_t0), alpha, beta, shift)
     center = np.concatenate([means[1, :3], (means[2, :3] - means[0, :3]) / (2.0 * beta_half)])
@@ -314,13 +319,12 @@ def build_tables(
 
     chunks = np.array_split(np.arange(len(subjects)), max(1, len(subjects) // 50))
     rows = [row for rows in threaded(part, chunks, "tables", progress) for row in rows]
-    beta_mid, beta_half = 0.5 * sum(domain.beta), 0.5 * (domain.beta[1] - domain.beta[0])
     flat = {k: np.concatenate([r[k] for r in rows]) for k in _FLAT_FIELDS}
     stacked = {k: np.array([r[k] for r in rows]) for k in _STACKED_FIELDS}
     return Tables(
         node_start=offsets([r["log_t0"].size for r in rows]),
         coef_start=offsets([r["coef"].size for r in rows]),
-        beta_range=np.array([beta_mid, beta_half]),
+        beta_range=np.array(domain.beta_range),
         shift=shift,
         n_beta=domain.n_beta,
         **flat,
