@@ -24,7 +24,8 @@ _EXPORTS = {
         "simulate_trials",
     ),
     "workflows": ("PRESETS", "Preset", "global_workflow", "load_pretrained", "local_workflow"),
-    "compose": ("compose", "group_subjects", "sample_subject_parameters"),
+    "groups": ("group_subjects",),
+    "compose": ("compose", "sample_subject_parameters"),
     "reference": ("exact_posterior", "joint_posterior", "subject_posterior"),
     "grade": ("grade", "grade_many"),
 }

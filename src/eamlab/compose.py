@@ -1,13 +1,14 @@
 """Compose group posteriors into the posterior of a whole population, then sample each subject.
 
-A thin layer over BayesFlow's ``compositional_sample`` and ``ancestral_sample``: it groups the
-subjects, computes every summary once and hands it back for reuse, passes the prior's score and
-both ends of the bridge explicitly, and refuses settings that cannot work.
+A thin layer over BayesFlow's ``compositional_sample`` and ``ancestral_sample`` and over
+``eamlab.gaussian``: it groups the subjects, computes every summary once and hands it back for
+reuse, passes the prior's score and both ends of the bridge explicitly, and refuses settings that
+cannot work.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import bayesflow as bf
@@ -15,14 +16,20 @@ import keras
 import numpy as np
 from tqdm.auto import tqdm
 
+from eamlab.gaussian import sample_gaussian_composition
+from eamlab.groups import (
+    auto_group_sizes,
+    check_sim_data,
+    split_subjects,
+    summarize_groups,
+)
+from eamlab.networks import AnchoredDiffusionModel, PooledSummary
 from eamlab.priors import GROUP_PRIOR
 
 __all__ = [
     "PRIOR_SCORES",
     "Composed",
-    "auto_group_size",
     "compose",
-    "group_subjects",
     "prior_score",
     "sample_subject_parameters",
 ]
@@ -30,16 +37,15 @@ __all__ = [
 PRIOR_SCORES = ("diffused", "weighted")
 """How the prior enters the composition at diffusion time t; see `prior_score`."""
 
-_METHODS = ("two_step_adaptive", "euler_maruyama", "sea", "shark", "langevin") + (
+_LIBRARY_METHODS = ("two_step_adaptive", "euler_maruyama", "sea", "shark", "langevin") + (
     "euler",
     "rk45",
     "tsit5",
 )
 _ADAPTIVE = ("two_step_adaptive", "rk45", "tsit5")
-_FEWEST_GROUPS = 5
+_METHODS = ("auto", "gaussian", *_LIBRARY_METHODS)
+_GAUSSIAN_STEPS = 46
 _MANY_GROUPS = 20
-_SUMMARY_BATCH = 2_000
-"""Subjects summarized at once; bounds the memory of the trial network at about 0.1 GB."""
 _DRAWS_BATCH = 2_000
 """Draws made at once from single groups; bounds the memory of the solver at about 0.2 GB."""
 
@@ -88,68 +94,16 @@ def prior_score(kind: str = "diffused") -> Callable[..., dict[str, Any]]:
     return lambda x, time: GROUP_PRIOR.score(x)
 
 
-def group_subjects(sim_data: np.ndarray, group_size: int) -> np.ndarray:
-    """Split the subjects of each study into groups.
-
-    Parameters
-    ----------
-    sim_data : array (n_studies, J, n_trials, 2) or (J, n_trials, 2)
-        Choice (0 or 1) and response time (s).
-    group_size : int
-        Subjects per group; must divide J.
-
-    Returns
-    -------
-    ndarray (n_studies, J / group_size, group_size, n_trials, 2)
-    """
-    return _split(check_sim_data(sim_data), group_size)
-
-
-def _split(data: np.ndarray, group_size: int) -> np.ndarray:
-    n_studies, n_subjects = data.shape[:2]
-    if group_size < 1 or n_subjects % group_size:
-        raise ValueError(
-            f"group_size must divide the number of subjects: J = {n_subjects}, "
-            f"group_size = {group_size}. Choose a divisor of J, or leave out subjects at random."
-        )
-    return data.reshape(n_studies, -1, group_size, *data.shape[2:])
-
-
-def check_sim_data(sim_data: Any) -> np.ndarray:
-    """Check trials and return them as a float32 array (n_studies, J, n_trials, 2)."""
-    data = np.asarray(sim_data, dtype="float32")
-    if data.ndim == 3:
-        data = data[None]
-    if data.ndim != 4 or data.shape[-1] != 2 or 0 in data.shape:
-        raise ValueError(
-            "sim_data must have shape (n_studies, J, n_trials, 2) or (J, n_trials, 2) with (choice,"
-            f" rt) on the last axis, got {np.shape(sim_data)}."
-        )
-    choice, rt = data[..., 0], data[..., 1]
-    if not np.all(np.isfinite(rt) & (rt > 0)):
-        bad = int(np.sum(~(np.isfinite(rt) & (rt > 0))))
-        raise ValueError(
-            f"sim_data: {bad} response times are not finite and positive; times are in seconds, "
-            "remove missing trials first."
-        )
-    if not np.all((choice == 0) | (choice == 1)):
-        raise ValueError(
-            f"sim_data: choices must be 0 (lower) or 1 (upper), got {np.unique(choice)[:5]}; "
-            "recode -1 to 0."
-        )
-    return data
-
-
 def compose(
     workflow: bf.CompositionalWorkflow,
-    sim_data: np.ndarray | None,
+    sim_data: Any,
     *,
     num_samples: int = 100,
     group_size: int | str = "auto",
     mini_batch_size: int | None = None,
     d0: float = 1.0,
     d1: float = 1.0,
-    method: str = "euler_maruyama",
+    method: str = "auto",
     steps: int | str | None = None,
     use_jac: bool = False,
     prior: str = "diffused",
@@ -159,37 +113,44 @@ def compose(
     r"""Draw from the composed posterior of the group parameters.
 
     The score of :math:`p(\eta \mid Y_{1..G}) \propto p(\eta)^{1-G} \prod_g p(\eta \mid Y_g)` is the
-    sum of the group scores and (1 - G) times the prior's; BayesFlow integrates the reverse
-    diffusion with it, estimating the sum from a mini-batch of groups at every step and damping it
-    with the bridge :math:`d(t) = d_0^{1-t} d_1^t`.
+    sum of the group scores and (1 - G) times the prior's. With ``method="gaussian"`` all groups
+    are weighted by their precisions at every noise level (``eamlab.gaussian``). With the other
+    methods BayesFlow integrates the reverse diffusion with the summed score, estimating the sum
+    from a mini-batch of groups at every step and damping it with the bridge
+    :math:`d(t) = d_0^{1-t} d_1^t`.
 
     Parameters
     ----------
     workflow : bayesflow.CompositionalWorkflow
         A trained global workflow.
-    sim_data : array (n_studies, J, n_trials, 2) or (J, n_trials, 2), or None
-        Choice (0 or 1) and response time (s). None if `summaries` are given.
+    sim_data : array (n_studies, J, n_trials, 2) or (J, n_trials, 2), list of (n_j, 2), or None
+        Choice (0 or 1) and response time (s). A list holds the subjects of one study, who may have
+        different numbers of trials. None if `summaries` are given.
     num_samples : int, default 100
         Posterior draws per study.
     group_size : int or "auto", default "auto"
-        Subjects per group; must divide J. "auto" takes the largest size the workflow was trained
-        on that leaves at least five groups: fewer terms mean less accumulated error.
+        Subjects per group; must divide J. "auto" takes the fewest, nearly equal groups that are no
+        larger than those the workflow was trained on (up to 200 for the shipped network): fewer
+        terms mean less accumulated error, and up to 200 subjects nothing needs to be composed.
     mini_batch_size : int, optional
-        Groups per estimate of the composed score; by default 10, or all if there are fewer.
+        Groups per estimate of the summed score; by default 10, or all if there are fewer.
     d0, d1 : float, default 1.0
-        Bridge at the data end (t = 0) and at the noise end (t = 1). d1 < 1 damps the noisy end;
-        d0 < 1 tempers the target, and widens it by about 1 / sqrt(d0).
-    method : str, default "euler_maruyama"
-        Solver: "euler_maruyama", "two_step_adaptive" (the library's default), "sea", "shark" or
-        "langevin" (stochastic), "euler", "rk45" or "tsit5" (probability-flow ODE).
+        Bridge at the data end (t = 0) and at the noise end (t = 1) of the summed score. d1 < 1
+        damps the noisy end; d0 < 1 tempers the target, and widens it by about 1 / sqrt(d0).
+    method : str, default "auto"
+        "gaussian", or BayesFlow's solver of the summed score: "euler_maruyama",
+        "two_step_adaptive" (the library's default), "sea", "shark" or "langevin" (stochastic),
+        "euler", "rk45" or "tsit5" (probability-flow ODE). "auto" is "gaussian" for networks that
+        know their precisions, unless an option is given that only the summed score has
+        (`mini_batch_size`, `d0`, `d1`, `use_jac`, `prior`); then "euler_maruyama".
     steps : int or "adaptive", optional
-        Number of steps; by default "adaptive" where the solver can, else 100 for up to 20 groups
-        and 300 for more: the composed score grows with the number of terms, and with it the
-        stiffness of the reverse diffusion.
+        Number of steps; by default 46 for "gaussian", "adaptive" where the solver can, else 100
+        for up to 20 groups and 300 for more: the summed score grows with the number of terms, and
+        with it the stiffness of the reverse diffusion.
     use_jac : bool, default False
-        Precision-weighted (Gaussian) composition by the Jacobian of the score, for few groups.
+        BayesFlow's precision-weighted composition by the Jacobian of the score, for few groups.
     prior : {"diffused", "weighted"}, default "diffused"
-        How the prior enters at diffusion time t; see `prior_score`.
+        How the prior enters the summed score at diffusion time t; see `prior_score`.
     summaries : array (n_studies, n_groups, summary_dim), optional
         ``.summaries`` of an earlier result for the same data, group size and workflow.
     seed : int, optional
@@ -210,32 +171,65 @@ def compose(
             f"workflow must be a CompositionalWorkflow, got {type(workflow).__name__}; "
             "use global_workflow() or load_pretrained('global')."
         )
-    groups = None if sim_data is None else _grouped(workflow, sim_data, group_size)
+    blocks = None if sim_data is None else _blocks(workflow, sim_data, group_size)
     if summaries is None:
-        summaries = summarize_groups(workflow, _needed(groups))
-    summaries = _check_summaries(summaries, groups)
-    n_groups = summaries.shape[1]
-    mini_batch_size = _check_mini_batch(mini_batch_size, n_groups)
+        summaries = summarize_groups(workflow, _needed(blocks))
+    summaries = _check_summaries(summaries, blocks)
     _check_positive(d0=d0, d1=d1, num_samples=num_samples)
-    solver = _solver(method, steps, n_groups)
-    settings = solver | {
-        "mini_batch_size": mini_batch_size,
+    summed = {
+        "mini_batch_size": _check_mini_batch(mini_batch_size, summaries.shape[1]),
         "compositional_bridge_d0": float(d0),
         "compositional_bridge_d1": float(d1),
         "use_jac": bool(use_jac),
     }
-    common: dict[str, Any] = {"num_samples": int(num_samples), "seed": _seed_generator(seed)}
-    if n_groups == 1:  # nothing to compose: the network's own posterior
-        draws = _sample_groups(workflow, _needed(groups)[:, 0], **common, **solver)
+    plain = (mini_batch_size, d0, d1, use_jac, prior) == (None, 1.0, 1.0, False, "diffused")
+    solver = _solver(workflow, method, steps, summaries.shape[1], plain=plain)
+    common: dict[str, Any] = {"num_samples": int(num_samples), "seed": seed}
+    if solver["method"] == "gaussian":
+        summed = {}
+        draws = _gaussian_draws(workflow, summaries, steps=solver["steps"], **common)
+    else:
+        draws = _summed_draws(workflow, blocks, summaries, prior, solver, summed, **common)
+    chosen = solver | summed | {"group_size": _size_of(blocks, group_size), "seed": seed}
+    return Composed(draws, summaries, chosen | ({"prior": prior} if summed else {}))
+
+
+def _gaussian_draws(
+    workflow: bf.CompositionalWorkflow, summaries: np.ndarray, **options: Any
+) -> dict[str, np.ndarray]:
+    z = sample_gaussian_composition(workflow.inference_network, summaries, **options)
+    values = GROUP_PRIOR.means + GROUP_PRIOR.sds * z.astype("float64")
+    return {k: values[..., i : i + 1] for i, k in enumerate(GROUP_PRIOR.names)}
+
+
+def _summed_draws(
+    workflow: bf.CompositionalWorkflow,
+    blocks: list[np.ndarray] | None,
+    summaries: np.ndarray,
+    prior: str,
+    solver: dict[str, Any],
+    summed: dict[str, Any],
+    *,
+    num_samples: int,
+    seed: int | None,
+) -> dict[str, np.ndarray]:
+    common: dict[str, Any] = {"num_samples": num_samples, "seed": _seed_generator(seed)}
+    if summaries.shape[1] == 1:  # nothing to compose: the network's own posterior
+        draws = _sample_groups(workflow, _needed(blocks)[0][:, 0], **common, **solver)
     else:
         draws = workflow.compositional_sample(
-            summaries=summaries, compute_prior_score=prior_score(prior), **common, **settings
+            summaries=summaries,
+            compute_prior_score=prior_score(prior),
+            **common,
+            **solver,
+            **summed,
         )
-    return Composed(
-        {k: np.asarray(draws[k]) for k in GROUP_PRIOR.names},
-        summaries,
-        settings | {"group_size": _size_of(groups, group_size), "prior": prior, "seed": seed},
-    )
+    return {k: np.asarray(draws[k]) for k in GROUP_PRIOR.names}
+
+
+def _size_of(blocks: list[np.ndarray] | None, group_size: int | str) -> Any:
+    """Return the group size that was used, the larger one where they differ by one."""
+    return group_size if blocks is None else blocks[0].shape[2]
 
 
 def _sample_groups(
@@ -250,22 +244,6 @@ def _sample_groups(
         for i in range(0, len(groups), per_batch)
     ]
     return {k: np.concatenate([part[k] for part in parts]) for k in GROUP_PRIOR.names}
-
-
-def summarize_groups(workflow: bf.CompositionalWorkflow, groups: np.ndarray) -> np.ndarray:
-    """Summarize groups (n_studies, n_groups, group_size, n_trials, 2), a bounded number at a time.
-
-    Returns
-    -------
-    ndarray (n_studies, n_groups, summary_dim)
-    """
-    flat = groups.reshape(-1, *groups.shape[2:])
-    per_batch = max(1, _SUMMARY_BATCH // groups.shape[2])
-    parts = [
-        workflow.estimator.summarize({"sim_data": flat[i : i + per_batch]})
-        for i in range(0, len(flat), per_batch)
-    ]
-    return np.concatenate(parts).reshape(*groups.shape[:2], -1)
 
 
 def sample_subject_parameters(
@@ -323,67 +301,50 @@ def sample_subject_parameters(
     return {k: np.concatenate([np.asarray(p[k])[..., 0] for p in parts], axis=1) for k in parts[0]}
 
 
-def auto_group_size(n_subjects: int, trained: Sequence[int]) -> int:
-    """Return the largest trained group size that divides J and leaves five groups, if there is one.
-
-    Parameters
-    ----------
-    n_subjects : int
-        Number of subjects J.
-    trained : sequence of int
-        Group sizes the network was trained on.
-
-    Returns
-    -------
-    int
-        The smallest trained size if none leaves five groups; it need not divide J.
-    """
-    fitting = [g for g in trained if n_subjects % g == 0 and n_subjects // g >= _FEWEST_GROUPS]
-    return max(fitting) if fitting else min(trained)
-
-
-def _grouped(
-    workflow: bf.CompositionalWorkflow, sim_data: np.ndarray, group_size: int | str
-) -> np.ndarray:
+def _blocks(
+    workflow: bf.CompositionalWorkflow, sim_data: Any, group_size: int | str
+) -> list[np.ndarray]:
+    """Check the data and split them into blocks of equal groups."""
     if group_size != "auto" and not isinstance(group_size, int | np.integer):
         raise ValueError(f"group_size must be an integer or 'auto', got {group_size!r}.")
     data = check_sim_data(sim_data)
+    if isinstance(workflow.summary_network, PooledSummary) and not np.all(data[..., 1] > 0):
+        raise ValueError(
+            "sim_data: the pooled summary network needs the same number of trials for every "
+            "subject; use load_pretrained('global')."
+        )
     if group_size == "auto":
         card = getattr(workflow, "model_card", {"training": {"group_sizes": [5]}})
-        group_size = auto_group_size(data.shape[1], card["training"]["group_sizes"])
-    return _split(data, int(group_size))
-
-
-def _size_of(groups: np.ndarray | None, group_size: int | str) -> int | str:
-    return group_size if groups is None else groups.shape[2]
-
-
-def _needed(groups: np.ndarray | None) -> np.ndarray:
-    if groups is None:
-        raise ValueError(
-            "sim_data is None: give the data, or the summaries of an earlier call with at least "
-            "two groups."
+        return split_subjects(
+            data, auto_group_sizes(data.shape[1], card["training"]["group_sizes"])
         )
-    return groups
+    return split_subjects(data, (int(group_size),) * max(1, data.shape[1] // max(1, group_size)))
+
+
+def _needed(blocks: list[np.ndarray] | None) -> list[np.ndarray]:
+    if blocks is None:
+        raise ValueError("sim_data is None: give the data, or the summaries of an earlier call.")
+    return blocks
 
 
 def _seed_generator(seed: int | None) -> keras.random.SeedGenerator | None:
     return None if seed is None else keras.random.SeedGenerator(seed)
 
 
-def _check_summaries(summaries: Any, groups: np.ndarray | None) -> np.ndarray:
+def _check_summaries(summaries: Any, blocks: list[np.ndarray] | None) -> np.ndarray:
     summaries = np.asarray(summaries, dtype="float32")
     if summaries.ndim != 3 or 0 in summaries.shape or not np.all(np.isfinite(summaries)):
         raise ValueError(
             "summaries must be a finite array (n_studies, n_groups, summary_dim), got shape "
             f"{summaries.shape}; pass the .summaries of an earlier result."
         )
-    if groups is not None and summaries.shape[:2] != groups.shape[:2]:
-        raise ValueError(
-            f"summaries are of {summaries.shape[:2]} (studies, groups), but sim_data in groups of "
-            f"{groups.shape[2]} gives {groups.shape[:2]}; pass the .summaries of the same data and "
-            "group_size."
-        )
+    if blocks is not None:
+        expected = (len(blocks[0]), sum(block.shape[1] for block in blocks))
+        if summaries.shape[:2] != expected:
+            raise ValueError(
+                f"summaries are of {summaries.shape[:2]} (studies, groups), but sim_data has "
+                f"{expected}; pass the .summaries of the same data and group_size."
+            )
     return summaries
 
 
@@ -404,15 +365,38 @@ def _check_positive(**values: float) -> None:
             raise ValueError(f"{name} must be positive, got {value}.")
 
 
-def _solver(method: str, steps: int | str | None, n_groups: int) -> dict[str, Any]:
+def _solver(
+    workflow: bf.CompositionalWorkflow,
+    method: str,
+    steps: int | str | None,
+    n_groups: int,
+    *,
+    plain: bool,
+) -> dict[str, Any]:
+    """Return method and steps; `plain` says that no option of the summed score was given."""
     if method not in _METHODS:
         raise ValueError(f"method must be one of {_METHODS}, got {method!r}.")
-    if steps is None:
-        fixed = 300 if n_groups > _MANY_GROUPS else 100
-        steps = "adaptive" if method in _ADAPTIVE else fixed
+    anchored = isinstance(workflow.inference_network, AnchoredDiffusionModel)
+    if method == "auto":
+        method = "gaussian" if anchored and plain else "euler_maruyama"
+    if method == "gaussian" and not (anchored and plain):
+        raise ValueError(
+            "method='gaussian' needs a network with Gaussian anchors, such as "
+            "load_pretrained('global'), and takes neither mini_batch_size, d0, d1, use_jac nor "
+            "prior; leave these out, or choose a solver of the summed score."
+        )
+    steps = _default_steps(method, n_groups) if steps is None else steps
     if steps == "adaptive":
         if method not in _ADAPTIVE:
             raise ValueError(f"steps='adaptive' needs one of {_ADAPTIVE}, got method {method!r}.")
     elif not isinstance(steps, int | np.integer) or steps < 1:
         raise ValueError(f"steps must be a positive integer or 'adaptive', got {steps!r}.")
     return {"method": method, "steps": steps}
+
+
+def _default_steps(method: str, n_groups: int) -> int | str:
+    if method == "gaussian":
+        return _GAUSSIAN_STEPS
+    if method in _ADAPTIVE:
+        return "adaptive"
+    return 300 if n_groups > _MANY_GROUPS else 100

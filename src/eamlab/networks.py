@@ -1,8 +1,9 @@
 """The networks that BayesFlow lacks: set summaries that know who made which response.
 
 ``SubjectSummary`` condenses the trials of one subject, ``GroupSummary`` the subjects of one group.
-``NonCenteredConsistencyModel`` is BayesFlow's consistency model in the coordinates of the
-hierarchical prior. ``CompiledSampler`` is BayesFlow's sampler without its hold on memory.
+``AnchoredDiffusionModel`` and ``AnchoredConsistencyModel`` are BayesFlow's diffusion and
+consistency models with a learned Gaussian to start from. ``CompiledSampler`` is BayesFlow's
+sampler without its hold on memory.
 """
 
 from __future__ import annotations
@@ -13,7 +14,13 @@ from typing import Any
 import keras
 import numpy as np
 from bayesflow.estimators.helpers import Sampler
-from bayesflow.networks import SetTransformer, StableConsistencyModel, SummaryNetwork
+from bayesflow.networks import (
+    DiffusionModel,
+    SetTransformer,
+    StableConsistencyModel,
+    SummaryNetwork,
+)
+from bayesflow.networks.inference.diffusion.schedules import CosineNoiseSchedule
 from bayesflow.types import Tensor
 from bayesflow.utils.serialization import serializable
 from keras import ops
@@ -21,20 +28,27 @@ from keras import ops
 from eamlab.priors import GROUP_PRIOR
 
 __all__ = [
+    "AnchoredConsistencyModel",
+    "AnchoredDiffusionModel",
     "CompiledSampler",
+    "EvenNoiseSchedule",
     "GroupSummary",
-    "NonCenteredConsistencyModel",
     "PooledSummary",
     "SubjectSummary",
+    "fastest_responses",
     "trial_features",
 ]
 
 _SHORTEST_RT = 1e-3
-"""Seconds; keeps the logarithm finite for a time of zero (a padded or broken trial)."""
+"""Seconds; keeps the logarithm finite for a time of zero (a missing trial)."""
+_LEAST_VARIANCE = 1e-3
+"""Keeps the logarithm of a variance finite for a group of one subject."""
+_SLOWEST_RT = 20.0
+"""Seconds; stands for a choice that a subject never made."""
 
 
 def trial_features(trials: Tensor) -> Tensor:
-    """Turn (choice, rt) into five well-scaled features per trial.
+    """Turn (choice, rt) into seven well-scaled features per trial.
 
     Parameters
     ----------
@@ -43,14 +57,39 @@ def trial_features(trials: Tensor) -> Tensor:
 
     Returns
     -------
-    tensor (..., n_trials, 5)
-        Sign of the choice, log rt, their product, 1/(1+rt), and their product: response times are
-        right-skewed and bounded below, so both ends of their scale need resolution.
+    tensor (..., n_trials, 7)
+        Sign of the choice s, and x and s x for three scales of time: log rt, 1/(1+rt), and the log
+        of the time since the subject's fastest response. Response times are right-skewed and
+        bounded below, so both ends of their scale need resolution, and most of a subject's shift
+        is the non-decision time.
     """
     sign = 2.0 * trials[..., 0:1] - 1.0
-    rt = ops.maximum(trials[..., 1:2], _SHORTEST_RT)
+    rt = trials[..., 1:2]
+    fastest = ops.min(ops.where(rt > 0.0, rt, _SLOWEST_RT), axis=-2, keepdims=True)
+    since_fastest = 0.7 * ops.log(ops.maximum(rt - fastest, 0.0) + 0.05) + 0.7
+    rt = ops.maximum(rt, _SHORTEST_RT)
     log_rt, speed = ops.log(rt) + 0.5, 4.0 / (1.0 + rt) - 2.5
-    return ops.concatenate([sign, log_rt, sign * log_rt, speed, sign * speed], axis=-1)
+    scales = [log_rt, speed, since_fastest]
+    return ops.concatenate([sign, *scales, *[sign * x for x in scales]], axis=-1)
+
+
+def fastest_responses(trials: Tensor) -> Tensor:
+    """Log of the fastest lower and upper response, which bound the non-decision time.
+
+    Parameters
+    ----------
+    trials : tensor (..., n_trials, 2)
+        Choice and response time (s); missing trials have a time of zero.
+
+    Returns
+    -------
+    tensor (..., 2)
+        ``log rt + 0.5``; for a choice that never occurs, that of a very slow response.
+    """
+    choice, rt = trials[..., 0:1], trials[..., 1:2]
+    of_choice = ops.concatenate([1.0 - choice, choice], axis=-1) * ops.cast(rt > 0.0, rt.dtype)
+    slow = _SLOWEST_RT * (1.0 - of_choice)
+    return ops.log(ops.min(ops.maximum(rt, _SHORTEST_RT) + slow, axis=-2)) + 0.5
 
 
 def _mlp(widths: Sequence[int], name: str) -> keras.Sequential:
@@ -58,20 +97,19 @@ def _mlp(widths: Sequence[int], name: str) -> keras.Sequential:
     return keras.Sequential(layers, name=name)
 
 
-def _log_size(x: Tensor, axis: int, like: Tensor) -> Tensor:
-    """Return log of the set size as one more feature, scaled to order one."""
-    size = ops.cast(ops.shape(x)[axis], like.dtype)
-    return 0.3 * ops.log(size) * ops.ones_like(like[..., :1])
+def _log_size(size: Tensor) -> Tensor:
+    """Return log of a set's size as a feature of order one."""
+    return 0.3 * ops.log(size)
 
 
 class _SetSummary(SummaryNetwork):
-    """What the two set summaries share: the trial network, and its mean and maximum."""
+    """What the two set summaries share: the trial network and its mean over a subject's trials."""
 
     def __init__(
         self,
         summary_dim: int = 16,
-        trial_widths: Sequence[int] = (48, 48),
-        subject_widths: Sequence[int] = (96, 96),
+        trial_widths: Sequence[int] = (64,),
+        subject_widths: Sequence[int] = (128, 96),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -84,14 +122,14 @@ class _SetSummary(SummaryNetwork):
     def embed_subjects(self, trials: Tensor) -> Tensor:
         """Map trials (..., n_trials, 2) to one vector per subject (..., width).
 
-        The mean keeps what the likelihood adds up over trials; the maximum sees the fastest
-        response, which bounds the non-decision time.
+        The mean keeps what the likelihood adds up over trials; the fastest responses are added
+        because they bound the non-decision time. A trial with a time of zero is missing.
         """
+        there = ops.cast(trials[..., 1:2] > 0.0, trials.dtype)
+        n_trials = ops.sum(there, axis=-2)
         h = self.trial_net(trial_features(trials))
-        pooled = [ops.mean(h, axis=-2), ops.max(h, axis=-2)]
-        return self.subject_net(
-            ops.concatenate([*pooled, _log_size(trials, -2, pooled[0])], axis=-1)
-        )
+        pooled = [ops.sum(h * there, axis=-2) / n_trials, fastest_responses(trials)]
+        return self.subject_net(ops.concatenate([*pooled, _log_size(n_trials)], axis=-1))
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
@@ -126,63 +164,265 @@ class GroupSummary(_SetSummary):
 
     Unlike a set network over the pooled trials it knows which responses belong to the same
     subject, which is where the spread between subjects is to be seen. It is told the logarithm of
-    both set sizes and accepts any number of subjects and trials.
+    both set sizes and accepts any number of subjects and of trials, also a different number for
+    each subject (missing trials have a time of zero).
 
     Parameters
     ----------
-    summary_dim : int, default 24
+    summary_dim : int, default 64
         Number of summary statistics.
+    n_spreads : int, default 16
+        Number of subject statistics whose spread between subjects is passed on.
     trial_widths, subject_widths, group_widths : sequence of int
         Hidden widths of the three levels.
-    condition_dropout : float, default 0.05
-        Share of the training groups whose summary is replaced by zeros, so that the network
-        learns the prior's score at a zero condition. BayesFlow's Jacobian composition takes the
-        prior's curvature from there.
     """
 
     def __init__(
         self,
-        summary_dim: int = 24,
-        group_widths: Sequence[int] = (128,),
-        condition_dropout: float = 0.05,
+        summary_dim: int = 64,
+        n_spreads: int = 16,
+        group_widths: Sequence[int] = (192, 192),
         **kwargs: Any,
     ) -> None:
         super().__init__(summary_dim=summary_dim, **kwargs)
-        self.group_widths = tuple(group_widths)
-        self.condition_dropout = condition_dropout
+        self.group_widths, self.n_spreads = tuple(group_widths), n_spreads
+        self.estimates = keras.layers.Dense(n_spreads, name="estimates")
         self.group_net = _mlp(self.group_widths, "group_net")
-        self.seed_generator = keras.random.SeedGenerator()
 
     def call(self, x: Tensor, training: bool = False, **kwargs: Any) -> Tensor:
-        """Summarize each group."""
-        subjects = self.embed_subjects(x)
-        pooled = ops.mean(subjects, axis=-2)
-        size = _log_size(subjects, -2, pooled)
-        summary = self.out(self.group_net(ops.concatenate([pooled, size], axis=-1)))
-        return self._drop_some(summary) if training and self.condition_dropout else summary
+        """Summarize each group.
 
-    def _drop_some(self, summary: Tensor) -> Tensor:
-        draws = keras.random.uniform(ops.shape(summary[..., :1]), seed=self.seed_generator)
-        return summary * ops.cast(draws >= self.condition_dropout, summary.dtype)
+        Means over subjects, and the log variance between subjects of a few learned estimates:
+        what one would look at if the subjects' parameters were known, and normal.
+        """
+        subjects = self.embed_subjects(x)
+        variance = ops.var(self.estimates(subjects), axis=-2)
+        mean = ops.mean(subjects, axis=-2)
+        n_subjects = ops.cast(ops.shape(x)[-3], x.dtype) * ops.ones_like(mean[..., :1])
+        pooled = ops.concatenate(
+            [mean, ops.log(variance + _LEAST_VARIANCE), _log_size(n_subjects)], axis=-1
+        )
+        return self.out(ops.concatenate([self.group_net(pooled), pooled], axis=-1))
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
-        config = {"group_widths": self.group_widths, "condition_dropout": self.condition_dropout}
+        config = {"group_widths": self.group_widths, "n_spreads": self.n_spreads}
         return super().get_config() | config
 
 
 @serializable("eamlab")
-class NonCenteredConsistencyModel(StableConsistencyModel):
-    """Consistency model of subject parameters, measured in units of their own population.
+class EvenNoiseSchedule(CosineNoiseSchedule):
+    """Cosine schedule whose training noise levels are even in log-SNR.
 
-    The network sees z = (x - mu) / sigma, where mu and sigma are the population mean and sd that
-    stand in the conditions, and its draws are mapped back. Across the prior sigma spans three
-    orders of magnitude; in z the prior of every subject is N(0, 1), so narrow populations are
-    learned as well as wide ones (the non-centered form of hierarchical models).
+    With them BayesFlow's noise loss is the evidence bound (Kingma et al., 2021), so that every
+    level counts as much as it matters for the posterior density. The schedule's own levels, used
+    for sampling, are mostly so noisy that a posterior much narrower than the prior is not seen.
+
+    Parameters
+    ----------
+    training_range : (float, float)
+        Least and greatest log-SNR of the training.
+    """
+
+    def __init__(self, training_range: Sequence[float] = (-5.0, 10.0), **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.training_range = tuple(training_range)
+
+    def log_snr(self, t: Tensor | float, training: bool) -> Tensor:
+        """Log-SNR at time t."""
+        if not training:
+            return super().log_snr(t, training)
+        low, high = self.training_range
+        return high + (low - high) * t
+
+    def time_from_log_snr(self, log_snr_t: Tensor | float, training: bool) -> Tensor:
+        """Time of a log-SNR."""
+        if not training:
+            return super().time_from_log_snr(log_snr_t, training)
+        low, high = self.training_range
+        return (high - log_snr_t) / (high - low)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what rebuilds the schedule."""
+        return super().get_config() | {"training_range": self.training_range}
+
+
+@serializable("eamlab")
+class AnchoredDiffusionModel(DiffusionModel):
+    r"""Diffusion model that starts from a Gaussian posterior and learns what is not Gaussian.
+
+    The first statistics of the condition are read as a mean :math:`m` and a factor :math:`A` of a
+    precision :math:`\Lambda = I + A A^T`, never below that of the prior, which is N(0, I). For
+    N(m, Lambda^-1) the denoised mean is known at every noise level,
+
+    .. math:: (\Lambda + s I)^{-1} (\Lambda m + \tfrac{\alpha}{\sigma^2} x_t), \qquad
+        s = \alpha^2 / \sigma^2,
+
+    and the subnet adds what is missing, in units of the posterior's own width, so that one network
+    serves groups of one and of two hundred subjects. A zero condition gives the prior's score
+    exactly.
+
+    Parameters
+    ----------
+    noise_levels : int, default 8
+        Noise levels at which each training group is seen: the summary network costs far more than
+        the score.
+    anchor_weight : float, default 0.02
+        Weight of the Gaussian's own negative log likelihood in the loss.
+    **kwargs
+        As for :class:`bayesflow.networks.DiffusionModel`.
+    """
+
+    def __init__(
+        self, *, noise_levels: int = 8, anchor_weight: float = 0.02, **kwargs: Any
+    ) -> None:
+        super().__init__(prediction_type="x", loss_type="noise", **kwargs)
+        self.noise_levels, self.anchor_weight = noise_levels, anchor_weight
+
+    def build(self, xz_shape: Any, conditions_shape: Any = None) -> None:
+        """Create the weights; the subnet sees each variable and its signal's share."""
+        if self.built:
+            return
+        self.base_distribution.build(xz_shape)
+        inputs = ((*xz_shape[:-1], 2 * xz_shape[-1]), (xz_shape[0], 1), conditions_shape)
+        self.subnet.build(inputs)
+        self.output_projector = self._build_projector(
+            self.subnet.compute_output_shape(inputs), xz_shape[-1]
+        )
+
+    def anchor(self, conditions: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+        """Return mean (..., dim) and precision (..., dim, dim) of the Gaussian."""
+        return _gaussian(conditions, dim, _known(conditions))
+
+    def residual(
+        self,
+        xz: Tensor,
+        log_snr_t: Tensor,
+        conditions: Tensor,
+        *,
+        mean: Tensor,
+        own: Tensor,
+        training: bool = False,
+        **subnet_kwargs: Any,
+    ) -> Tensor:
+        """Return what the denoised mean (..., dim) has beyond the Gaussian's.
+
+        ``own`` is the diagonal of the Gaussian's precision. Without noise the residual's share of
+        the score is the subnet's output in units of 1 / sd.
+        """
+        snr = ops.exp(log_snr_t)
+        alpha_t, sigma_t = self.noise_schedule.get_alpha_sigma(log_snr_t=log_snr_t)
+        u = (xz - alpha_t * mean) / ops.sqrt(ops.square(alpha_t) / own + ops.square(sigma_t))
+        share = ops.sqrt(own / (own + snr))
+        inputs = (ops.concatenate([u, share], -1), self._transform_log_snr(log_snr_t), conditions)
+        rest = self.output_projector(self.subnet(inputs, training=training, **subnet_kwargs))
+        return _known(conditions) * share / ops.sqrt(own + snr) * rest
+
+    def _predict_x(
+        self,
+        xz: Tensor,
+        log_snr_t: Tensor,
+        alpha_t: Tensor,
+        sigma_t: Tensor,
+        conditions: Tensor,
+        training: bool,
+        subnet_kwargs: dict[str, Any],
+    ) -> Tensor:
+        dim = xz.shape[-1]
+        mean, precision = self.anchor(conditions, dim)
+        own = ops.diagonal(precision, axis1=-2, axis2=-1)
+        snr = ops.exp(log_snr_t)[..., None] * ops.eye(dim, dtype=xz.dtype)
+        pull = _apply(precision, mean) + alpha_t / ops.square(sigma_t) * xz
+        gaussian = ops.solve(precision + snr, pull[..., None])[..., 0]
+        return gaussian + self.residual(
+            xz, log_snr_t, conditions, mean=mean, own=own, training=training, **subnet_kwargs
+        )
+
+    def compute_metrics(
+        self, x: Tensor, conditions: Tensor = None, stage: str = "training", **kwargs: Any
+    ) -> dict[str, Tensor]:
+        """Compute the noise loss at several levels per group, and the Gaussian's likelihood."""
+        many = [ops.concatenate([a] * self.noise_levels, axis=0) for a in (x, conditions)]
+        metrics = super().compute_metrics(*many, stage=stage, **kwargs)
+        mean, precision = self.anchor(conditions, x.shape[-1])
+        gap = x - mean
+        square = ops.sum(gap * _apply(precision, gap), axis=-1)
+        likelihood = 0.5 * ops.mean(square - ops.slogdet(precision)[1])
+        return metrics | {"loss": metrics["loss"] + self.anchor_weight * likelihood}
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what rebuilds the network."""
+        config = {"noise_levels": self.noise_levels, "anchor_weight": self.anchor_weight}
+        base = super().get_config()
+        return {k: v for k, v in base.items() if k not in ("prediction_type", "loss_type")} | config
+
+
+def _gaussian(values: Tensor, dim: int, known: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
+    """Read mean and precision I + A A^T, at least that of a prior N(0, I), from the first values.
+
+    Where `known` is zero they are those of the prior.
+    """
+    mean, scale = known * values[..., :dim], known * ops.exp(values[..., dim : 2 * dim])
+    eye = ops.eye(dim, dtype=values.dtype)
+    below = _lower(values[..., 2 * dim : 2 * dim + dim * (dim - 1) // 2], dim)
+    factor = scale[..., None] * (below + eye)
+    return mean, ops.matmul(factor, ops.swapaxes(factor, -1, -2)) + eye
+
+
+def _known(conditions: Tensor) -> Tensor:
+    """Return 0 for a condition of zeros, which stands for no data, else 1."""
+    return ops.cast(ops.any(conditions != 0.0, axis=-1, keepdims=True), conditions.dtype)
+
+
+def _apply(matrix: Tensor, vector: Tensor) -> Tensor:
+    return ops.matmul(matrix, vector[..., None])[..., 0]
+
+
+def _lower(values: Tensor, dim: int) -> Tensor:
+    """Fill strictly lower triangular matrices (..., dim, dim) row by row."""
+    index = np.zeros((dim, dim), dtype="int32")
+    index[np.tril_indices(dim, -1)] = np.arange(1, dim * (dim - 1) // 2 + 1)
+    padded = ops.concatenate([ops.zeros_like(values[..., :1]), values], axis=-1)
+    full = ops.take(padded, index.ravel(), axis=-1)
+    return ops.reshape(full, (*ops.shape(values)[:-1], dim, dim))
+
+
+@serializable("eamlab")
+class AnchoredConsistencyModel(StableConsistencyModel):
+    r"""Consistency model of subject parameters in the coordinates of a learned Gaussian.
+
+    Twice the targets are put into units of their own. First z = (x - mu) / sigma, where mu and
+    sigma are the population mean and sd that stand in the conditions: across the prior sigma spans
+    three orders of magnitude, in z the prior of every subject is N(0, 1) (the non-centered form of
+    hierarchical models). Then :math:`w = C^T (z - m)`, where a small network reads the mean m and
+    the Cholesky factor C of the precision of a Gaussian posterior from the conditions: the
+    non-decision time is known ten times better than its population, the drift hardly. The
+    consistency model learns what is not standard normal in w, and its draws are mapped back.
 
     The first seven condition columns must be the group parameters in the order of
     ``GROUP_PRIOR.names``, standardized by their prior; the targets are nu, log alpha and log t0.
+
+    Parameters
+    ----------
+    anchor_widths : sequence of int
+        Hidden widths of the network of the Gaussian.
+    **kwargs
+        As for :class:`bayesflow.networks.StableConsistencyModel`.
     """
+
+    def __init__(self, anchor_widths: Sequence[int] = (96, 96), **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.anchor_widths = tuple(anchor_widths)
+        self.anchor_net = _mlp(self.anchor_widths, "anchor_net")
+        self.anchor_out = keras.layers.Dense(9, name="anchor_out")
+
+    def build(self, xz_shape: Any, conditions_shape: Any = None) -> None:
+        """Create the weights."""
+        if self.built:
+            return
+        super().build(xz_shape, conditions_shape)
+        self.anchor_net.build(conditions_shape)
+        self.anchor_out.build((*conditions_shape[:-1], self.anchor_widths[-1]))
 
     def _population(self, conditions: Tensor) -> tuple[Tensor, Tensor]:
         means = np.asarray(GROUP_PRIOR.means, dtype="float32")
@@ -190,22 +430,33 @@ class NonCenteredConsistencyModel(StableConsistencyModel):
         group = conditions[..., :7] * sds + means
         return group[..., 0:3], ops.exp(group[..., 3:6])
 
+    def anchor(self, conditions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the Gaussian's mean (..., 3) and the factor (..., 3, 3) of its precision, in z."""
+        mean, precision = _gaussian(self.anchor_out(self.anchor_net(conditions)), 3)
+        return mean, ops.cholesky(precision)
+
     def compute_metrics(
-        self,
-        x: Tensor,
-        conditions: Tensor = None,
-        stage: str = "training",
-        sample_weight: Tensor = None,
-        **kwargs: Any,
+        self, x: Tensor, conditions: Tensor = None, stage: str = "training", **kwargs: Any
     ) -> dict[str, Tensor]:
-        """Compute the consistency loss of the non-centered targets."""
+        """Compute the consistency loss in w and the Gaussian's likelihood, which alone moves it."""
         mu, sigma = self._population(conditions)
-        z = (x - mu) / sigma
-        return super().compute_metrics(z, conditions, stage, sample_weight, **kwargs)
+        mean, factor = self.anchor(conditions)
+        w = _apply(ops.swapaxes(factor, -1, -2), (x - mu) / sigma - mean)
+        diagonal = ops.diagonal(factor, axis1=-2, axis2=-1)
+        surprise = ops.sum(0.5 * ops.square(w) - ops.log(diagonal), axis=-1)
+        metrics = super().compute_metrics(ops.stop_gradient(w), conditions, stage, **kwargs)
+        return metrics | {"loss": metrics["loss"] + ops.mean(surprise)}
 
     def _inverse(self, z: Tensor, conditions: Tensor = None, **kwargs: Any) -> Tensor:
         mu, sigma = self._population(conditions)
-        return mu + sigma * super()._inverse(z, conditions, **kwargs)
+        mean, factor = self.anchor(conditions)
+        w = super()._inverse(z, conditions, **kwargs)
+        back = ops.solve_triangular(ops.swapaxes(factor, -1, -2), w[..., None], lower=False)
+        return mu + sigma * (mean + back[..., 0])
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what rebuilds the network."""
+        return super().get_config() | {"anchor_widths": self.anchor_widths}
 
 
 @serializable("eamlab")

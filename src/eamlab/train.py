@@ -41,6 +41,8 @@ from eamlab.workflows import (
 __all__ = ["Studies", "train"]
 
 KINDS = ("global", "local")
+TRIAL_RANGE = (10, 200)
+"""Fewest and most trials per subject of ragged batches."""
 
 
 class Studies(keras.utils.PyDataset):
@@ -86,26 +88,42 @@ class Studies(keras.utils.PyDataset):
     def _batch(self, epoch: int, index: int) -> dict[str, np.ndarray]:
         sizes = self.settings.group_sizes
         size = sizes[index % len(sizes)]
-        seed = int(np.random.SeedSequence((self.settings.seed, epoch, index)).generate_state(1)[0])
-        return self.adapter(
-            simulate_groups(self.kind, self.settings.batch_size_of(size), size, self.settings, seed)
-        )
+        seed = np.random.SeedSequence((self.settings.seed, epoch, index))
+        # The second batch is the first ragged one: Keras takes the shapes that vary from two.
+        every = self.settings.ragged_every
+        ragged = every is not None and index % every == 1
+        return self.adapter(simulate_groups(self.kind, size, self.settings, seed, ragged=ragged))
 
 
 def simulate_groups(
-    kind: str, n: int, size: int, settings: TrainingSettings, seed: int
+    kind: str,
+    size: int,
+    settings: TrainingSettings,
+    seed: np.random.SeedSequence,
+    *,
+    ragged: bool = False,
 ) -> dict[str, np.ndarray]:
-    """Simulate `n` groups of `size` subjects, or `n` single subjects for the local workflow."""
-    data = simulate_studies(
-        n,
-        1 if kind == "local" else size,
-        settings.n_trials,
-        seed=seed,
-        scheme=settings.scheme,
-    )
+    """Simulate one batch of groups of `size` subjects, or of single subjects (kind "local").
+
+    With `ragged` the subjects have different numbers of trials; missing ones have a time of zero.
+    """
+    study_seed, rng = seed.spawn(2)[0], np.random.default_rng(seed.spawn(1)[0])
+    n_trials = _another_number_of_trials(settings, rng) if ragged else settings.n_trials
+    n_groups = settings.batch_size_of(size, n_trials)
+    data = simulate_studies(n_groups, size, n_trials, seed=study_seed, scheme=settings.scheme)
+    if ragged:
+        counts = rng.integers(TRIAL_RANGE[0], n_trials + 1, size=data["sim_data"].shape[:2])
+        data["sim_data"][np.arange(n_trials) >= counts[..., None]] = 0.0
     if kind == "local":
         data["sim_data"] = data["sim_data"][:, 0]
     return data
+
+
+def _another_number_of_trials(settings: TrainingSettings, rng: np.random.Generator) -> int:
+    """Draw from 10 to 200, evenly on the log scale, but not the usual number."""
+    low, high = np.log(TRIAL_RANGE)
+    n_trials = round(np.exp(rng.uniform(low, high)))
+    return n_trials + 1 if n_trials == settings.n_trials else n_trials
 
 
 class _Checkpoint(keras.callbacks.Callback):
@@ -225,9 +243,7 @@ def _fit(
     dataset = Studies(kind, settings, workflow.adapter, epoch=state["epoch"])
     if state["epoch"] < settings.epochs:
         _announce(estimate_seconds(workflow, dataset, settings.epochs - state["epoch"]))
-    optimizer = workflow.build_optimizer(
-        settings.epochs, len(dataset), "offline" if settings.offline else "online"
-    )
+    optimizer = _optimizer(workflow, settings)
     workflow.estimator.compile(optimizer=optimizer)
     optimizer.build(workflow.estimator.trainable_variables)
     workflow.estimator.fit(
@@ -242,7 +258,19 @@ def _fit(
     )
     if state["epoch"] >= settings.epochs:
         workflow.estimator.load_weights(str(folder / state["weights"]))
+        if optimizer.use_ema:
+            optimizer.finalize_variable_values(workflow.estimator.trainable_variables)
     return workflow
+
+
+def _optimizer(workflow: bf.BasicWorkflow, settings: TrainingSettings) -> keras.Optimizer:
+    """Build BayesFlow's optimizer, whose rate decays to zero, with averaging of the weights."""
+    strategy = "offline" if settings.offline else "online"
+    optimizer = workflow.build_optimizer(settings.epochs, settings.batches_per_epoch, strategy)
+    if settings.averaging is None:
+        return optimizer
+    averaged = {"use_ema": True, "ema_momentum": settings.averaging}
+    return type(optimizer).from_config(optimizer.get_config() | averaged)
 
 
 def _build(kind: str, network: NetworkSettings, settings: TrainingSettings) -> bf.BasicWorkflow:

@@ -20,9 +20,11 @@ import bayesflow as bf
 import numpy as np
 
 from eamlab.networks import (
+    AnchoredConsistencyModel,
+    AnchoredDiffusionModel,
     CompiledSampler,
+    EvenNoiseSchedule,
     GroupSummary,
-    NonCenteredConsistencyModel,
     PooledSummary,
     SubjectSummary,
 )
@@ -44,6 +46,8 @@ logging.getLogger("bayesflow").setLevel(logging.WARNING)
 # BayesFlow compiles its solver anew at every call, of which TensorFlow warns from the fifth on.
 logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in record.getMessage())
 
+_FEWEST_IN_BATCH = 16
+
 SUMMARIES = ("subject-aware", "pooled")
 """Summary networks of the global workflow."""
 
@@ -60,7 +64,7 @@ class NetworkSettings:
     """Sizes of one workflow's networks."""
 
     summary: str = "subject-aware"
-    summary_dim: int = 24
+    summary_dim: int = 64
     widths: tuple[int, ...] = (128, 128, 128)
     activation: str = "silu"
 
@@ -74,7 +78,11 @@ class TrainingSettings:
     """How long, on what and how a workflow is trained.
 
     ``group_sizes`` is walked through batch by batch, so an entry that stands twice is trained
-    twice as often; batches of larger groups hold fewer of them (at least 32), for equal cost.
+    twice as often. A batch holds ``batch_size`` groups, or fewer where these would have more than
+    ``trials_per_batch`` trials, for equal cost. Every ``ragged_every``-th batch has
+    another number of trials than ``n_trials``, between 10 and 200 and different for each subject.
+    ``averaging`` is the momentum of the moving average over the weights of past steps that the
+    training ends with.
     """
 
     epochs: int
@@ -85,12 +93,17 @@ class TrainingSettings:
     group_sizes: tuple[int, ...] = (5,)
     n_trials: int = 30
     offline: bool = False
+    trials_per_batch: int | None = None
+    ragged_every: int | None = None
+    averaging: float | None = None
     seed: int = 2026
 
-    def batch_size_of(self, group_size: int) -> int:
-        """Return the number of groups in a batch of groups of `group_size`."""
-        smallest = min(self.group_sizes)
-        return max(min(32, self.batch_size), self.batch_size * smallest // group_size)
+    def batch_size_of(self, group_size: int, n_trials: int) -> int:
+        """Return the number of groups of `group_size` in a batch."""
+        if self.trials_per_batch is None:
+            return self.batch_size
+        affordable = self.trials_per_batch // (group_size * n_trials)
+        return min(self.batch_size, max(affordable, min(_FEWEST_IN_BATCH, self.batch_size)))
 
 
 @dataclass(frozen=True)
@@ -153,22 +166,26 @@ PRESETS: dict[str, Preset] = {
         Preset(
             name="full",
             description="What the shipped weights were trained with: fresh exact simulations at "
-            "every step, groups of 5, 20 and 100 subjects.",
-            global_network=NetworkSettings(summary_dim=32, widths=(256, 256, 256)),
+            "every step, groups of 1 to 200 subjects with 10 to 200 trials each.",
             global_training=TrainingSettings(
-                epochs=120,
+                epochs=90,
                 batches_per_epoch=256,
                 batch_size=192,
-                learning_rate=1e-3,
-                group_sizes=(5, 20, 5, 100),
+                learning_rate=2e-3,
+                group_sizes=(200, 5, 50, 100, 10, 200, 20, 100, 200, 2, 50, 1),
+                trials_per_batch=96_000,
+                ragged_every=5,
+                averaging=0.999,
             ),
             local_network=NetworkSettings(summary_dim=16, widths=(128, 128, 128)),
             local_training=TrainingSettings(
                 epochs=60,
                 batches_per_epoch=256,
-                batch_size=256,
+                batch_size=512,
                 learning_rate=1e-3,
                 group_sizes=(1,),
+                ragged_every=4,
+                averaging=0.999,
             ),
         ),
     )
@@ -254,15 +271,15 @@ def global_workflow(
     network = network or preset.global_network
     if summary is not None:
         network = NetworkSettings(**asdict(network) | {"summary": summary})
-    kind = {"subject-aware": GroupSummary, "pooled": PooledSummary}[network.summary]
+    summary_network, inference_network = _global_networks(network)
     training = preset.global_training
     workflow = bf.CompositionalWorkflow(
         simulator=make_simulator(
             n_subjects=training.group_sizes[0], n_trials=training.n_trials, scheme=training.scheme
         ),
         adapter=global_adapter(),
-        inference_network=bf.networks.DiffusionModel(subnet_kwargs=_subnet(network)),
-        summary_network=kind(summary_dim=network.summary_dim),
+        inference_network=inference_network,
+        summary_network=summary_network,
         initial_learning_rate=learning_rate or training.learning_rate,
         standardize=None,
     )
@@ -299,7 +316,7 @@ def local_workflow(
     return bf.BasicWorkflow(
         simulator=_subject_simulator(preset.local_training),
         adapter=local_adapter(),
-        inference_network=NonCenteredConsistencyModel(
+        inference_network=AnchoredConsistencyModel(
             subnet_kwargs=_subnet(network), steps=_CONSISTENCY_STEPS
         ),
         summary_network=SubjectSummary(summary_dim=network.summary_dim),
@@ -319,6 +336,21 @@ def _subject_simulator(settings: TrainingSettings) -> bf.simulators.Simulator:
     studies = make_simulator(n_subjects=1, n_trials=settings.n_trials, scheme=settings.scheme)
     last = bf.simulators.LambdaSimulator(drop_subject_axis, is_batched=True)
     return bf.simulators.SequentialSimulator([studies, last])
+
+
+def _global_networks(network: NetworkSettings) -> tuple[Any, Any]:
+    """Build summary and score network; the pooled summary goes with the library's own."""
+    if network.summary == "pooled":
+        score = bf.networks.DiffusionModel(subnet_kwargs=_subnet(network))
+        return PooledSummary(summary_dim=network.summary_dim), score
+    # The noise level enters through each variable's share of signal, which is smooth down to no
+    # noise at all; Fourier features of the time are not. The condition is seen once, which halves
+    # the arithmetic of the composition.
+    smooth = {"time_embedding_dim": 1, "persistent_conditioning": False}
+    score = AnchoredDiffusionModel(
+        subnet_kwargs=_subnet(network) | smooth, noise_schedule=EvenNoiseSchedule()
+    )
+    return GroupSummary(summary_dim=network.summary_dim), score
 
 
 def _subnet(network: NetworkSettings) -> dict[str, Any]:
