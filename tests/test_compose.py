@@ -7,7 +7,7 @@ import pytest
 from bayesflow.estimators.helpers import Sampler
 
 import eamlab as el
-from eamlab.compose import auto_group_size, prior_score
+from eamlab.compose import prior_score
 
 
 @pytest.fixture(scope="module")
@@ -20,31 +20,47 @@ def data():
     return el.simulate_studies(2, 20, 30, seed=11, scheme="exact")
 
 
-FAST = {"method": "euler_maruyama", "steps": 20, "num_samples": 12}
+FAST = {"method": "euler_maruyama", "steps": 20, "num_samples": 12, "group_size": 5}
+GAUSSIAN = {"num_samples": 12, "group_size": 5}
 
 
-def test_shapes_names_and_reuse_of_summaries(workflow, data):
-    first = el.compose(workflow, data["sim_data"], seed=5, **FAST)
+@pytest.mark.parametrize("settings", [FAST, GAUSSIAN], ids=["summed", "gaussian"])
+def test_shapes_names_and_reuse_of_summaries(workflow, data, settings):
+    first = el.compose(workflow, data["sim_data"], seed=5, **settings)
     assert set(first) == set(el.GROUP_PRIOR.names)
     assert all(v.shape == (2, 12, 1) and np.all(np.isfinite(v)) for v in first.values())
     assert first.summaries.shape[:2] == (2, 4)
-    again = el.compose(workflow, None, summaries=first.summaries, seed=5, **FAST)
+    again = el.compose(workflow, None, summaries=first.summaries, seed=5, **settings)
     np.testing.assert_array_equal(first["mu_nu"], again["mu_nu"])
-    other = el.compose(workflow, None, summaries=first.summaries, seed=6, **FAST)
+    other = el.compose(workflow, None, summaries=first.summaries, seed=6, **settings)
     assert not np.array_equal(first["mu_nu"], other["mu_nu"])
 
 
-@pytest.mark.parametrize(
-    ("n_subjects", "expected"),
-    [(5, 5), (10, 5), (30, 5), (100, 20), (200, 20), (500, 100), (10_000, 100), (7, 5)],
-)
-def test_automatic_group_size_leaves_five_groups(n_subjects, expected):
-    assert auto_group_size(n_subjects, (5, 20, 5, 100)) == expected
+def test_automatic_settings_are_used_and_recorded(workflow, data):
+    draws = el.compose(workflow, data["sim_data"], num_samples=12, seed=1)
+    assert draws.settings["method"] == "gaussian" and draws.settings["group_size"] == 20
+    assert draws.summaries.shape[1] == 1
+    summed = el.compose(workflow, data["sim_data"], d1=0.1, seed=1, steps=5, num_samples=5)
+    assert summed.settings["method"] == "euler_maruyama"
 
 
-def test_automatic_group_size_is_used_and_recorded(workflow, data):
-    draws = el.compose(workflow, data["sim_data"], seed=1, **FAST)
-    assert draws.settings["group_size"] == 5 and draws.settings["mini_batch_size"] == 4
+def test_studies_of_any_size_are_split_into_nearly_equal_groups(workflow):
+    data = el.simulate_studies(1, 211, 10, seed=3, scheme="exact")["sim_data"]
+    draws = el.compose(workflow, data, num_samples=12, seed=1)
+    assert draws.summaries.shape[1] == 2 and draws.settings["group_size"] == 106
+
+
+def test_subjects_may_have_different_numbers_of_trials(workflow, data):
+    trials = data["sim_data"][0]
+    subjects = [subject[: 10 + j] for j, subject in enumerate(trials)]
+    ragged = el.compose(workflow, subjects, num_samples=200, seed=1)
+    full = el.compose(workflow, trials, num_samples=200, seed=1)
+    assert all(np.all(np.isfinite(v)) for v in ragged.values())
+    # less data, wider posterior: on average over parameters, as about 2/3 of the trials are left
+    ratio = [ragged[k].std() / full[k].std() for k in el.GROUP_PRIOR.names]
+    assert 1.0 < np.mean(ratio) < 1.6
+    with pytest.raises(ValueError, match="pooled summary network needs the same number"):
+        el.compose(el.load_pretrained("global-pooled"), subjects)
 
 
 def test_a_single_study_needs_no_study_axis(workflow, data):
@@ -92,10 +108,13 @@ def test_the_compiled_sampler_draws_what_bayesflow_draws_and_holds_no_conditions
         {"method": "euler", "steps": 15, "use_jac": True},
         {"method": "euler_maruyama", "steps": 20, "prior": "weighted"},
         {"method": "euler_maruyama", "steps": 20, "group_size": 20},
+        {"method": "gaussian", "steps": 20},
+        {"method": "gaussian", "steps": 20, "group_size": 20},
     ],
     ids=lambda s: "-".join(map(str, s.values())),
 )
 def test_solvers_and_compositions_run(workflow, data, settings):
+    settings = {"group_size": 5} | settings
     draws = el.compose(workflow, data["sim_data"][:1], num_samples=8, seed=2, **settings)
     z = np.stack([draws[n][0, :, 0] for n in el.GROUP_PRIOR.names], 1) - el.GROUP_PRIOR.means
     z /= el.GROUP_PRIOR.sds
@@ -123,6 +142,7 @@ def test_prior_scores_inside_the_library_are_minus_z_and_its_weighted_form(workf
 def test_small_d0_tempers_the_posterior(workflow, data):
     """sd grows about like 1 / sqrt(d0): 2 at d0 = 1/4; a factor above 1.3 cannot be noise here."""
     kwargs = {"method": "euler_maruyama", "steps": 60, "num_samples": 200, "seed": 3}
+    kwargs |= {"group_size": 5}
     plain = el.compose(workflow, data["sim_data"], **kwargs)
     tempered = el.compose(workflow, None, summaries=plain.summaries, d0=0.25, **kwargs)
     ratio = [tempered[n].std() / plain[n].std() for n in ("mu_nu", "mu_log_t0", "beta_raw")]
@@ -159,7 +179,10 @@ def test_ancestral_draws_have_one_row_per_subject(data):
 BAD = [
     ({"group_size": 7}, "group_size must divide"),
     ({"group_size": "atuo"}, "group_size must be an integer or 'auto'"),
-    ({"mini_batch_size": 5}, "mini_batch_size must be between 1 and the number of groups"),
+    (
+        {"mini_batch_size": 5, "group_size": 5},
+        "mini_batch_size must be between 1 and the number of groups",
+    ),
     ({"d0": 0.0}, "d0 must be positive"),
     ({"d1": -1.0}, "d1 must be positive"),
     ({"num_samples": 0}, "num_samples must be positive"),
@@ -169,6 +192,7 @@ BAD = [
     ({"prior": "flat"}, "prior_score must be one of"),
     ({"summaries": np.full((1, 2, 3), np.nan)}, "summaries must be"),
     ({"summaries": np.zeros((2, 3, 32))}, "summaries are of"),
+    ({"method": "gaussian", "d0": 0.5}, "takes neither mini_batch_size, d0"),
 ]
 
 

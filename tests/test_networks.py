@@ -3,12 +3,15 @@ import numpy as np
 import pytest
 
 from eamlab.networks import (
+    AnchoredConsistencyModel,
+    AnchoredDiffusionModel,
+    EvenNoiseSchedule,
     GroupSummary,
-    NonCenteredConsistencyModel,
     PooledSummary,
     SubjectSummary,
     trial_features,
 )
+from eamlab.priors import GROUP_PRIOR
 from eamlab.simulate import simulate_studies
 
 
@@ -51,12 +54,12 @@ def test_group_size_is_told_apart_from_copies(trials):
     assert np.abs(as_array(network(trials)) - as_array(network(twice))).max() > 1e-4
 
 
-def test_condition_dropout_zeroes_whole_summaries_in_training_only(trials):
-    network = GroupSummary(condition_dropout=0.5)
-    data = np.repeat(trials, 40, axis=0)
-    assert np.all(np.any(as_array(network(data)) != 0, axis=1))
-    dropped = np.all(as_array(network(data, training=True)) == 0, axis=1)
-    assert 30 < dropped.sum() < 90  # binomial(120, 0.5): outside with probability below 1e-7
+@pytest.mark.parametrize("network", [GroupSummary(), SubjectSummary()])
+def test_missing_trials_do_not_change_a_summary(network, trials):
+    data = trials if isinstance(network, GroupSummary) else trials[:, 0]
+    shape = (*data.shape[:-2], 7, 2)
+    padded = np.concatenate([data, np.zeros(shape, "float32")], axis=-2)
+    np.testing.assert_allclose(as_array(network(data)), as_array(network(padded)), atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", [GroupSummary, SubjectSummary, PooledSummary])
@@ -68,26 +71,111 @@ def test_networks_survive_their_configuration(kind):
 
 def test_trial_features_are_finite_for_extreme_times():
     features = as_array(trial_features(np.array([[[0, 0.0], [1, 1e-9], [1, 1e4]]], "float32")))
-    assert features.shape == (1, 3, 5) and np.abs(features).max() < 12
+    assert features.shape == (1, 3, 7) and np.abs(features).max() < 12
 
 
-def test_noncentered_model_samples_in_units_of_the_population():
-    """Untrained draws, mapped back, must have exactly the mean and sd the conditions name."""
+def gaussian_network(dim=3, seed=0):
+    """An anchored model whose subnet says nothing, and conditions of four groups."""
+    keras.utils.set_random_seed(seed)
+    network = AnchoredDiffusionModel(
+        noise_schedule=EvenNoiseSchedule(), subnet_kwargs={"widths": (8,)}
+    )
+    n_conditions = 2 * dim + dim * (dim - 1) // 2 + 2
+    network.build((4, dim), (4, n_conditions))
+    for weight in network.output_projector.weights:
+        weight.assign(0.0 * weight)
+    conditions = np.random.default_rng(seed).normal(size=(4, n_conditions)).astype("float32")
+    return network, conditions
+
+
+def moments_of(network, conditions, dim=3):
+    mean, precision = (as_array(a).astype(float) for a in network.anchor(conditions, dim))
+    return mean, precision
+
+
+@pytest.mark.parametrize("time", [0.02, 0.3, 0.9])
+def test_anchored_score_is_that_of_its_gaussian_after_diffusion(time):
+    network, conditions = gaussian_network()
+    x = np.random.default_rng(1).normal(size=(4, 3)).astype("float32")
+    score = as_array(network.score(x, time=time, conditions=conditions))
+    alpha, sigma = network.noise_schedule.get_alpha_sigma(
+        network.noise_schedule.log_snr(time, training=False)
+    )
+    alpha, sigma = float(alpha), float(sigma)
+    mean, precision = moments_of(network, conditions)
+    for i in range(4):
+        covariance = alpha**2 * np.linalg.inv(precision[i]) + sigma**2 * np.eye(3)
+        expected = -np.linalg.solve(covariance, x[i] - alpha * mean[i])
+        np.testing.assert_allclose(score[i], expected, rtol=2e-3, atol=2e-3)
+
+
+def test_a_zero_condition_has_exactly_the_priors_score():
+    network, conditions = gaussian_network()
+    network.output_projector.kernel.assign(keras.ops.ones_like(network.output_projector.kernel))
+    x = np.random.default_rng(1).normal(size=(4, 3)).astype("float32")
+    score = network.score(x, time=0.4, conditions=np.zeros_like(conditions))
+    np.testing.assert_allclose(as_array(score), -x, rtol=1e-4, atol=1e-4)
+
+
+def test_a_precision_is_never_below_the_priors():
+    network, conditions = gaussian_network()
+    _, precision = moments_of(network, 3 * conditions)
+    assert np.linalg.eigvalsh(precision).min() >= 1.0 - 1e-5
+
+
+def test_training_noise_levels_are_even_and_both_clocks_run_back():
+    schedule = EvenNoiseSchedule(training_range=(-2.0, 6.0))
+    t = np.linspace(0.05, 0.95, 7).astype("float32")
+    levels = as_array(schedule.log_snr(t, training=True))
+    np.testing.assert_allclose(np.diff(levels), np.diff(levels)[0], rtol=1e-4)
+    assert levels.max() < 6.0 and levels.min() > -2.0
+    for training in (True, False):
+        level = schedule.log_snr(t, training=training)
+        back = as_array(schedule.time_from_log_snr(level, training=training))
+        np.testing.assert_allclose(back, t, atol=1e-4)
+    assert EvenNoiseSchedule(**schedule.get_config()).get_config() == schedule.get_config()
+
+
+def test_consistency_draws_are_mapped_to_the_population_and_its_gaussian():
     keras.utils.set_random_seed(0)
-    network = NonCenteredConsistencyModel(subnet_kwargs={"widths": (8,)})
+    network = AnchoredConsistencyModel(subnet_kwargs={"widths": (8,)})
     network.build((4, 3), (4, 9))
     z = np.random.default_rng(0).normal(size=(2, 3)).astype("float32")
     conditions = np.zeros((2, 9), "float32")
-    wide = conditions.copy()
-    wide[:, 3:6] = 1.0  # one prior sd more of log sigma; the network itself must not see it
-    plain = super(NonCenteredConsistencyModel, network)._inverse(z, conditions, seed=1)
-    from eamlab.priors import GROUP_PRIOR
+    conditions[:, 3:6] = 1.0  # one prior sd more of log sigma
+    w = as_array(super(AnchoredConsistencyModel, network)._inverse(z, conditions, seed=1))
+    mean, factor = (as_array(a) for a in network.anchor(conditions))
+    inner = mean + np.stack([np.linalg.solve(f.T, row) for f, row in zip(factor, w, strict=True)])
+    expected = GROUP_PRIOR.means[:3] + np.exp((GROUP_PRIOR.means + GROUP_PRIOR.sds)[3:6]) * inner
+    mapped = as_array(network._inverse(z, conditions, seed=1))
+    np.testing.assert_allclose(mapped, expected, rtol=1e-4, atol=1e-4)
 
-    mapped = network._inverse(z, conditions, seed=1)
-    expected = GROUP_PRIOR.means[:3] + np.exp(GROUP_PRIOR.means[3:6]) * as_array(plain)
-    np.testing.assert_allclose(as_array(mapped), expected, rtol=1e-4, atol=1e-4)
-    mu, sigma = network._population(wide)
-    np.testing.assert_allclose(
-        as_array(sigma)[0], np.exp(GROUP_PRIOR.means + GROUP_PRIOR.sds)[3:6], rtol=1e-5
-    )
-    np.testing.assert_allclose(as_array(mu)[0], GROUP_PRIOR.means[:3], rtol=1e-5)
+
+def test_the_gaussian_of_a_consistency_model_learns_a_known_posterior():
+    """y = x + noise of sd 1/2 with x ~ N(0, 1): posterior mean 0.8 y, sd 0.447."""
+    keras.utils.set_random_seed(1)
+    network = AnchoredConsistencyModel(anchor_widths=(16,), subnet_kwargs={"widths": (8,)})
+    network.build((256, 3), (256, 10))
+    optimizer = keras.optimizers.Adam(5e-3)
+    rng = np.random.default_rng(2)
+    import tensorflow as tf
+
+    @tf.function
+    def step(x, conditions):
+        with tf.GradientTape() as tape:
+            loss = network.compute_metrics(x, conditions)["loss"]
+        variables = network.anchor_net.trainable_variables + network.anchor_out.trainable_variables
+        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+
+    mu, sigma = GROUP_PRIOR.means[:3], np.exp(GROUP_PRIOR.means[3:6])
+    for _ in range(400):
+        z = rng.normal(size=(256, 3))
+        y = z + 0.5 * rng.normal(size=z.shape)
+        conditions = np.concatenate([np.zeros((256, 7)), y], axis=1).astype("float32")
+        step(tf.constant((mu + sigma * z).astype("float32")), tf.constant(conditions))
+    test = np.zeros((5, 10), "float32")
+    test[:, 7:] = np.linspace(-1, 1, 5)[:, None]
+    mean, factor = (as_array(a) for a in network.anchor(test))
+    np.testing.assert_allclose(mean, 0.8 * test[:, 7:], atol=0.1)
+    sds = np.sqrt([np.diag(np.linalg.inv(f @ f.T)) for f in factor])
+    np.testing.assert_allclose(sds, np.sqrt(0.2), rtol=0.12)

@@ -5,8 +5,9 @@ for a Gaussian: its mean is the network's denoised estimate, its precision that 
 Gaussian (``AnchoredDiffusionModel``) plus the signal-to-noise ratio. Gaussians multiply in closed
 form, so the composition needs no bridge and no mini-batch, and a reverse step can draw the clean
 parameters first and noise them again: where the group posteriors are Gaussian this is exact with
-any number of steps. As the noise vanishes the composed score becomes the plain sum of the groups'
-scores, so what is not Gaussian is not lost.
+any number of steps, and a single group of any shape is sampled as by any diffusion model. Where
+many groups have posteriors of another shape it is an approximation on the way, until the noise is
+so small that the composed score is the plain sum of the groups' scores.
 """
 
 from __future__ import annotations

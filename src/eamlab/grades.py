@@ -1,7 +1,8 @@
-"""Which studies and recipes chapter 8 grades, and the grades that were measured.
+"""Which studies and recipes are graded, and the grades that were measured.
 
-``scripts/grade_pretrained.py`` makes the numbers; this module holds what the script, the chapter
-and the test that recomputes some of them share.
+``scripts/grade_pretrained.py``, ``levers.py``, ``sbc_exact.py`` and ``sbc_composed.py`` make the
+numbers; this module holds what the scripts, chapters 6 and 8 and the tests that recompute some of
+them share.
 """
 
 from __future__ import annotations
@@ -20,75 +21,97 @@ from eamlab.priors import GROUP_PRIOR
 from eamlab.simulate import simulate_studies
 
 __all__ = [
+    "COMPOSED_SBC",
     "GRADED_STUDIES",
     "RECIPES",
+    "VALIDATION_STUDIES",
+    "ComposedSBC",
     "ExactSBC",
     "Recipe",
     "SBCSettings",
+    "composed_sbc",
     "discretization_table",
     "exact_sbc",
     "grade_frame",
     "grade_table",
     "graded_study",
+    "lever_table",
     "recipes_for",
     "sbc_studies",
 ]
 
-GRADED_STUDIES = {10: 20, 100: 10, 1000: 5, 10_000: 3}
-"""Number of studies per number of subjects J."""
+GRADED_STUDIES = {10: 40, 100: 40, 1000: 20, 10_000: 10}
+"""Number of graded studies per number of subjects J."""
 
-_GROUPS_AT_ONCE = 150
+VALIDATION_STUDIES = {10: 20, 100: 10, 1000: 5, 10_000: 3}
+"""Number of studies per J on which settings are chosen."""
 
-_FIRST_SEED = 770_000
-"""Used by nothing else: neither training, tuning nor the demonstrations."""
+_FIRST_SEED = {"graded": 4_770_000, "validation": 770_000}
+"""Graded studies are used by nothing else: neither training, tuning nor the demonstrations."""
 
 
 @dataclass(frozen=True)
 class Recipe:
     """One way of composing that is graded.
 
-    ``mini_batch_size=None`` uses all groups; ``max_studies`` bounds the cost of slow recipes.
+    ``mini_batch_size=None`` uses all groups; ``max_studies`` and ``max_groups`` bound the cost of
+    slow recipes.
     """
 
-    group_size: int
+    group_size: int | str
+    method: str = "euler_maruyama"
+    steps: int | str | None = 100
     weights: str = "global"
     d0: float = 1.0
     d1: float = 1.0
     use_jac: bool = False
-    method: str = "euler_maruyama"
-    steps: int | str = 100
     mini_batch_size: int | None = 10
     prior: str = "diffused"
     max_studies: int = 100
     max_groups: int = 10_000
 
     def n_studies(self, n_subjects: int) -> int:
-        """Return how many of the studies are graded, within what two cores do in minutes."""
-        affordable = max(1, _GROUPS_AT_ONCE // self.settings(n_subjects)["mini_batch_size"])
-        return min(self.max_studies, GRADED_STUDIES[n_subjects], affordable)
+        """Return how many of the studies are graded."""
+        return min(self.max_studies, GRADED_STUDIES[n_subjects])
+
+    def n_groups(self, n_subjects: int) -> int:
+        """Return the number of composed terms; with "auto", of groups of up to 200."""
+        if self.group_size == "auto":
+            return -(-n_subjects // _LARGEST_GROUP)
+        return n_subjects // int(self.group_size)
 
     def settings(self, n_subjects: int) -> dict[str, Any]:
         """Return the options of ``eamlab.compose`` for J = `n_subjects`."""
-        n_groups = n_subjects // self.group_size
-        mini_batch_size = min(self.mini_batch_size or n_groups, n_groups)
-        names = ("group_size", "d0", "d1", "use_jac", "method", "steps", "prior")
-        return {k: getattr(self, k) for k in names} | {"mini_batch_size": mini_batch_size}
+        options = {"group_size": self.group_size, "method": self.method, "steps": self.steps}
+        if self.method == "gaussian":
+            return options
+        n_groups = self.n_groups(n_subjects)
+        options["mini_batch_size"] = min(self.mini_batch_size or n_groups, n_groups)
+        return options | {k: getattr(self, k) for k in ("d0", "d1", "use_jac", "prior")}
+
+
+_LARGEST_GROUP = 200
+
+
+def _gaussian(group_size: int | str) -> Recipe:
+    return Recipe(group_size, method="gaussian", steps=None)
+
+
+def _summed(group_size: int, **settings: Any) -> Recipe:
+    return Recipe(group_size, max_studies=10, **settings)
 
 
 def _jacobian(group_size: int, max_groups: int) -> Recipe:
-    """All groups at every step of a deterministic solver; costly, so for few studies."""
-    return Recipe(
-        group_size,
-        use_jac=True,
-        method="euler",
-        steps=40,
-        mini_batch_size=None,
-        max_studies=4,
-        max_groups=max_groups,
-    )
+    """BayesFlow's Jacobian, all groups at every step of a deterministic solver; costly."""
+    settings = {"method": "euler", "steps": 40, "mini_batch_size": None, "use_jac": True}
+    return Recipe(group_size, max_studies=5, max_groups=max_groups, **settings)
 
 
 RECIPES = {
+    "recommended": _gaussian("auto"),
+    "Gaussian, groups of 100": _gaussian(100),
+    "Gaussian, groups of 20": _gaussian(20),
+    "Gaussian, groups of 5": _gaussian(5),
     "tutorial": Recipe(
         5,
         weights="global-pooled",
@@ -97,35 +120,39 @@ RECIPES = {
         method="two_step_adaptive",
         steps="adaptive",
         prior="weighted",
-        max_studies=3,
     ),
-    "groups of 5": Recipe(5),
-    "groups of 5, d0 = d1 = 0.1": Recipe(5, d0=0.1, d1=0.1),
-    "groups of 5, d1 = 0.1": Recipe(5, d1=0.1),
-    "groups of 20": Recipe(20),
-    "groups of 100": Recipe(100),
-    "groups of 100, 300 steps": Recipe(100, steps=300),
-    "groups of 100, all at once": Recipe(100, mini_batch_size=None, steps=300),
+    "groups of 5": _summed(5),
+    "groups of 5, d0 = d1 = 0.1": _summed(5, d0=0.1, d1=0.1),
+    "groups of 5, d1 = 0.1": _summed(5, d1=0.1),
+    "groups of 20": _summed(20),
+    "groups of 100": _summed(100),
+    "groups of 100, 300 steps": _summed(100, steps=300),
     "groups of 5, Jacobian": _jacobian(5, max_groups=20),
     "groups of 20, Jacobian": _jacobian(20, max_groups=20),
     "groups of 100, Jacobian": _jacobian(100, max_groups=100),
 }
-"""The graded recipes by name."""
+"""The graded recipes by name: first ours, then the published one, then variations."""
 
 
 def recipes_for(n_subjects: int) -> dict[str, Recipe]:
-    """Return the recipes that make sense for J = `n_subjects`: at least two whole groups."""
+    """Return the recipes that make sense for J = `n_subjects`: "auto", or two whole groups."""
     return {
         name: recipe
         for name, recipe in RECIPES.items()
-        if n_subjects % recipe.group_size == 0
-        and 2 <= n_subjects // recipe.group_size <= recipe.max_groups
+        if recipe.group_size == "auto"
+        or (
+            n_subjects % int(recipe.group_size) == 0
+            and 2 <= recipe.n_groups(n_subjects) <= recipe.max_groups
+        )
     }
 
 
-def graded_study(n_subjects: int, index: int) -> dict[str, NDArray]:
-    """Simulate graded study number `index` of J = `n_subjects`, drawn from the prior."""
-    seed = _FIRST_SEED + 10 * n_subjects + index
+def graded_study(n_subjects: int, index: int, *, purpose: str = "graded") -> dict[str, NDArray]:
+    """Simulate study number `index` of J = `n_subjects`, drawn from the prior.
+
+    `purpose` is "graded", or "validation" for the studies on which settings are chosen.
+    """
+    seed = _FIRST_SEED[purpose] + 10 * n_subjects + index
     return simulate_studies(1, n_subjects, 30, seed=seed, scheme="exact")
 
 
@@ -258,7 +285,7 @@ class ExactSBC:
 
 
 def sbc_studies(settings: SBCSettings) -> dict[str, NDArray]:
-    """Simulate the studies of `exact_sbc`, drawn from the prior."""
+    """Simulate the studies of a calibration, drawn from the prior."""
     return simulate_studies(
         settings.n_studies,
         settings.n_subjects,
@@ -266,6 +293,77 @@ def sbc_studies(settings: SBCSettings) -> dict[str, NDArray]:
         seed=settings.seed,
         scheme="exact",
     )
+
+
+COMPOSED_SBC = tuple(
+    (SBCSettings(n_studies=300, n_subjects=n_subjects, seed=995_000 + n_subjects), group_size)
+    for n_subjects, small in ((10, 5), (100, 20))
+    for group_size in ("auto", small)
+)
+"""Calibrations of the composed posterior: settings and group size."""
+
+
+@dataclass(frozen=True)
+class ComposedSBC:
+    """Simulation-based calibration of a composed posterior.
+
+    Attributes
+    ----------
+    settings : SBCSettings
+        What made the studies.
+    group_size : int or "auto"
+        Subjects per composed group.
+    ranks : dict of str to ndarray (n_studies,)
+        Number of posterior draws below the truth, 0 to ``settings.num_samples``.
+    """
+
+    settings: SBCSettings
+    group_size: int | str
+    ranks: dict[str, NDArray]
+
+
+def composed_sbc() -> list[ComposedSBC]:
+    """Load the stored calibrations of the composed posterior, in the order of `COMPOSED_SBC`.
+
+    Returns
+    -------
+    list of ComposedSBC
+    """
+    return [
+        ComposedSBC(
+            SBCSettings(**row["settings"]),
+            row["group_size"],
+            {k: np.array(v) for k, v in row["ranks"].items()},
+        )
+        for row in _load("sbc_composed")["rows"]
+    ]
+
+
+def lever_table() -> pd.DataFrame:
+    """Tabulate what each lever of the training recipe buys, measured on the validation studies.
+
+    Returns
+    -------
+    DataFrame
+        One row per training and J: epochs, processor seconds, composed terms, the median over
+        parameters of the median absolute bias in exact sds and its worst, and the median and the
+        worst (farthest from 1) sd ratio.
+    """
+    rows = [
+        {
+            "lever": r["lever"],
+            "J": e["J"],
+            "CPU seconds": r["cpu_seconds"],
+            "terms": e["terms"],
+            "bias": np.median(e["bias"]),
+            "bias, worst": max(e["bias"]),
+            "sd ratio": np.median(e["sd_ratio"]),
+            "sd ratio, worst": max(e["sd_ratio"], key=lambda x: abs(np.log(max(x, 1e-9)))),
+        }
+        for r in _load("levers")["rows"]
+        for e in r["errors"]
+    ]
+    return pd.DataFrame(rows).set_index(["lever", "J"])
 
 
 def exact_sbc() -> ExactSBC:

@@ -12,6 +12,7 @@ import bayesflow as bf
 import keras
 import numpy as np
 
+from eamlab.compose import compose
 from eamlab.priors import GROUP_PRIOR, SUBJECT_NAMES
 from eamlab.simulate import simulate_studies
 from eamlab.workflows import TrainingSettings
@@ -99,11 +100,26 @@ def measure_quality(
         )
         if kind == "local":
             data["sim_data"] = data["sim_data"][:, 0]
+        draw = _group_draws if kind == "global" else _subject_draws
         names = GROUP_PRIOR.names if kind == "global" else SUBJECT_NAMES
-        needed = {k: data[k] for k in ("sim_data", *(GROUP_PRIOR.names if kind == "local" else ()))}
-        solver = {"method": "euler_maruyama", "steps": 100} if kind == "global" else {}
-        draws = workflow.sample(
-            num_samples=n_draws, conditions=needed, seed=keras.random.SeedGenerator(seed), **solver
+        result[str(size)] = calibration_and_recovery(
+            draw(workflow, data, n_draws, seed), data, names
         )
-        result[str(size)] = calibration_and_recovery(draws, data, names)
     return result
+
+
+def _group_draws(
+    workflow: bf.CompositionalWorkflow, data: Mapping[str, np.ndarray], n_draws: int, seed: int
+) -> Mapping[str, np.ndarray]:
+    """Draw from the posterior of each group by itself."""
+    size = data["sim_data"].shape[1]
+    return compose(workflow, data["sim_data"], num_samples=n_draws, group_size=size, seed=seed)
+
+
+def _subject_draws(
+    workflow: bf.BasicWorkflow, data: Mapping[str, np.ndarray], n_draws: int, seed: int
+) -> Mapping[str, np.ndarray]:
+    """Draw from the posterior of each subject given the true group parameters."""
+    needed = {k: data[k] for k in ("sim_data", *GROUP_PRIOR.names)}
+    generator = keras.random.SeedGenerator(seed)
+    return workflow.sample(num_samples=n_draws, conditions=needed, seed=generator)

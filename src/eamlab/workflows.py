@@ -51,6 +51,9 @@ _FEWEST_IN_BATCH = 16
 SUMMARIES = ("subject-aware", "pooled")
 """Summary networks of the global workflow."""
 
+SCORES = ("anchored", "plain")
+"""Score networks of the global workflow."""
+
 _CONSISTENCY_STEPS = 3
 """Sampling steps of the local network: as well calibrated as the library's 15, four times as fast
 (three leave t0 a little too wide, fifteen a little too narrow)."""
@@ -61,9 +64,14 @@ PRETRAINED = ("global", "global-pooled", "local")
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """Sizes of one workflow's networks."""
+    """Kinds and sizes of one workflow's networks.
+
+    ``score="plain"`` is BayesFlow's own diffusion model instead of the anchored one, which needs
+    the subject-aware summary; the local workflow ignores both.
+    """
 
     summary: str = "subject-aware"
+    score: str = "anchored"
     summary_dim: int = 64
     widths: tuple[int, ...] = (128, 128, 128)
     activation: str = "silu"
@@ -71,6 +79,8 @@ class NetworkSettings:
     def __post_init__(self) -> None:
         if self.summary not in SUMMARIES:
             raise ValueError(f"summary must be one of {SUMMARIES}, got {self.summary!r}.")
+        if self.score not in SCORES:
+            raise ValueError(f"score must be one of {SCORES}, got {self.score!r}.")
 
 
 @dataclass(frozen=True)
@@ -339,18 +349,18 @@ def _subject_simulator(settings: TrainingSettings) -> bf.simulators.Simulator:
 
 
 def _global_networks(network: NetworkSettings) -> tuple[Any, Any]:
-    """Build summary and score network; the pooled summary goes with the library's own."""
-    if network.summary == "pooled":
-        score = bf.networks.DiffusionModel(subnet_kwargs=_subnet(network))
-        return PooledSummary(summary_dim=network.summary_dim), score
+    """Build summary and score network; the pooled summary goes with the library's own score."""
+    kind = PooledSummary if network.summary == "pooled" else GroupSummary
+    summary = kind(summary_dim=network.summary_dim)
+    if network.summary == "pooled" or network.score == "plain":
+        return summary, bf.networks.DiffusionModel(subnet_kwargs=_subnet(network))
     # The noise level enters through each variable's share of signal, which is smooth down to no
     # noise at all; Fourier features of the time are not. The condition is seen once, which halves
     # the arithmetic of the composition.
     smooth = {"time_embedding_dim": 1, "persistent_conditioning": False}
-    score = AnchoredDiffusionModel(
-        subnet_kwargs=_subnet(network) | smooth, noise_schedule=EvenNoiseSchedule()
-    )
-    return GroupSummary(summary_dim=network.summary_dim), score
+    subnet = _subnet(network) | smooth
+    score = AnchoredDiffusionModel(subnet_kwargs=subnet, noise_schedule=EvenNoiseSchedule())
+    return summary, score
 
 
 def _subnet(network: NetworkSettings) -> dict[str, Any]:
