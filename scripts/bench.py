@@ -288,6 +288,32 @@ def bench_ten_thousand(n_studies: int = 8) -> list[Row]:
     ]  # fmt: skip
 
 
+def bench_population() -> list[Row]:
+    """All of a population of 10,000: 200 group draws, then 100 draws for every subject."""
+    study = el.simulate_studies(1, 10_000, 30, seed=SEED, scheme="exact")
+    workflow, local = el.load_pretrained("global"), el.load_pretrained("local")
+    start = time.perf_counter()
+    draws = el.compose(workflow, study["sim_data"], num_samples=200, seed=1)
+    composing = time.perf_counter() - start
+    start = time.perf_counter()
+    group = {k: v[:, :100] for k, v in draws.items()}
+    subjects = el.sample_subject_parameters(local, group, study["sim_data"], seed=1)
+    sampling = time.perf_counter() - start
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    recovery = {
+        k: round(float(np.corrcoef(v[0].mean(axis=1), study[k][0])[0, 1]), 3)
+        for k, v in subjects.items()
+    }
+    return [
+        Row("seconds to compose 10,000 subjects, 200 draws, compiling included", "", "",
+            round(composing, 1), "<= 30 s", composing <= 30, {"settings": draws.settings}),
+        Row("seconds for 100 draws of each of 10,000 subjects", "", "", round(sampling, 1),
+            "<= 120 s", sampling <= 120, {"recovery": recovery}),
+        Row("peak MB of that process (with --only population)", "", "", round(peak_mb),
+            "<= 1500 MB", peak_mb <= 1500),
+    ]  # fmt: skip
+
+
 def bench_quick_training() -> list[Row]:
     from eamlab.train import train
     from eamlab.workflows import get_preset
@@ -358,6 +384,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "exact-posterior": bench_exact_posterior,
     "training-step": bench_training_step,
     "ten-thousand": bench_ten_thousand,
+    "population": bench_population,
     "quick-training": bench_quick_training,
     "calibration": bench_calibration,
 }

@@ -1,6 +1,6 @@
 """Grade the shipped networks against the exact posterior, for chapter 8.
 
-    python scripts/grade_pretrained.py [--stage exact|grade|discretization|all]
+    python scripts/grade_pretrained.py [--stage exact|validation|grade|discretization|all]
 
 Writes `grades.json` and `discretization.json` into `src/eamlab/data`. The studies are drawn from
 the prior with seeds that no training and no tuning used. Exact posteriors are kept in `--cache`,
@@ -22,7 +22,14 @@ import numpy as np
 from tqdm import tqdm
 
 import eamlab as el
-from eamlab.grades import GRADED_STUDIES, RECIPES, Recipe, graded_study, recipes_for
+from eamlab.grades import (
+    GRADED_STUDIES,
+    RECIPES,
+    VALIDATION_STUDIES,
+    Recipe,
+    graded_study,
+    recipes_for,
+)
 
 DATA = Path(__file__).resolve().parents[1] / "src" / "eamlab" / "data"
 NUM_SAMPLES = 200
@@ -60,7 +67,14 @@ def compose_some(workflow: Any, sim_data: np.ndarray, settings: dict[str, Any]) 
     """Compose a few studies at a time: what passes the network at once grows with their number."""
     size = max(1, GROUPS_AT_ONCE // settings.get("mini_batch_size", 1))
     parts = [
-        el.compose(workflow, sim_data[i : i + size], num_samples=NUM_SAMPLES, seed=SEED, **settings)
+        el.compose(
+            workflow,
+            sim_data[i : i + size],
+            num_samples=NUM_SAMPLES,
+            seed=SEED,
+            check=False,
+            **settings,
+        )
         for i in range(0, len(sim_data), size)
     ]
     return {k: np.concatenate([part[k] for part in parts]) for k in el.GROUP_PRIOR.names}
@@ -71,14 +85,15 @@ def grade_recipe(name: str, recipe: Recipe, n_subjects: int, cache: Path) -> dic
     workflow = el.load_pretrained(recipe.weights)
     settings = recipe.settings(n_subjects)
     n_studies = recipe.n_studies(n_subjects)
-    studies = [graded_study(n_subjects, index) for index in range(n_studies)]
+    purpose = recipe.purpose
+    studies = [graded_study(n_subjects, i, purpose=purpose) for i in range(n_studies)]
     sim_data = np.concatenate([study["sim_data"] for study in studies])
     start = time.perf_counter()
     composed = compose_some(workflow, sim_data, settings)
     seconds = (time.perf_counter() - start) / n_studies
     grades, flagged = [], 0
     for index, study in enumerate(studies):
-        exact = exact_draws(n_subjects, index, cache)
+        exact = exact_draws(n_subjects, index, cache, recipe.purpose)
         flagged += len(exact.pop("_flagged"))
         truth = {k: float(study[k][0, 0]) for k in el.GROUP_PRIOR.names}
         one = {k: v[index] for k, v in composed.items()}
@@ -118,20 +133,21 @@ def discretization() -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--stage", choices=("exact", "grade", "discretization", "all"), default="all"
-    )
+    stages = ("exact", "validation", "grade", "discretization", "all")
+    parser.add_argument("--stage", choices=stages, default="all")
     parser.add_argument("--cache", type=Path, default=Path("bench-out/exact"))
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES), choices=list(RECIPES))
     parser.add_argument("--sizes", nargs="+", type=int, default=list(GRADED_STUDIES))
     args = parser.parse_args()
     args.cache.mkdir(parents=True, exist_ok=True)
-    if args.stage in ("exact", "all"):
-        for n_subjects in args.sizes:
-            for index in tqdm(
-                range(GRADED_STUDIES[n_subjects]), f"exact posteriors, J = {n_subjects}"
-            ):
-                exact_draws(n_subjects, index, args.cache)
+    for stage, purpose, counts in (
+        ("exact", "graded", GRADED_STUDIES),
+        ("validation", "validation", VALIDATION_STUDIES),
+    ):
+        if args.stage in (stage, "all"):
+            for n_subjects in args.sizes:
+                for index in tqdm(range(counts[n_subjects]), f"{purpose}, J = {n_subjects}"):
+                    exact_draws(n_subjects, index, args.cache, purpose)
     if args.stage in ("discretization", "all"):
         card = {"dt": EM_DT, "seed": DISCRETIZATION_SEED, "truth": "the prior means"}
         write_json(DATA / "discretization.json", card | {"rows": discretization()})

@@ -1,4 +1,5 @@
 import gc
+import warnings
 
 import bayesflow as bf
 import keras
@@ -242,3 +243,19 @@ def test_functions_keep_their_names_after_their_modules_are_imported():
     importlib.import_module("eamlab.compose")
     importlib.import_module("eamlab.grade")
     assert callable(el.compose) and callable(el.grade)
+
+
+def test_unusual_data_are_warned_of_and_usual_ones_are_not(workflow, data):
+    strange = el.simulate_studies(
+        1, 60, 30, seed=8, scheme="exact", group={"mu_nu": 2.5, "mu_log_t0": 0.3}
+    )["sim_data"]
+    with pytest.warns(UserWarning, match="unlike what the network was trained on"):
+        el.compose(workflow, strange, num_samples=60, seed=1)
+    guesses = data["sim_data"][:1].copy()
+    guesses[:, :, ::15, 1] = 0.12  # two fast guesses of every person
+    with pytest.warns(UserWarning, match="do not trust the draws"):
+        el.compose(workflow, guesses, num_samples=60, seed=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        el.compose(workflow, data["sim_data"][:1], num_samples=60, seed=1)
+        el.compose(workflow, strange, num_samples=60, seed=1, check=False)

@@ -8,11 +8,19 @@ import time
 import numpy as np
 import pytest
 
-from eamlab.train import Studies, main, train
+from eamlab.train import TRIAL_RANGE, Studies, main, train
 from eamlab.workflows import NetworkSettings, TrainingSettings, global_adapter, load_pretrained
 
-TINY_NETWORK = NetworkSettings(summary_dim=4, widths=(8,))
-TINY = TrainingSettings(epochs=2, batches_per_epoch=3, batch_size=8, n_trials=5, group_sizes=(2, 4))
+TINY_NETWORK = NetworkSettings(summary_dim=36, widths=(8,))
+TINY = TrainingSettings(
+    epochs=2,
+    batches_per_epoch=3,
+    batch_size=8,
+    n_trials=5,
+    group_sizes=(2, 4),
+    ragged_every=2,
+    averaging=0.5,
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +47,48 @@ def test_group_sizes_take_turns():
     assert [s[1] for s in shapes] == [2, 4]
 
 
+def test_every_second_batch_has_other_and_ragged_numbers_of_trials():
+    data = Studies("global", TINY, global_adapter())
+    usual, ragged, third = (data[i]["summary_variables"][..., 1] for i in range(3))
+    assert usual.shape[2] == third.shape[2] == 5 and np.all(usual > 0)
+    counts = np.sum(ragged > 0, axis=-1)
+    assert counts.min() >= TRIAL_RANGE[0] and counts.max() <= TRIAL_RANGE[1]
+    assert ragged.shape[2] != 5 and counts.min() < counts.max()
+    # what is there stands first, so that a padded list of subjects looks the same
+    assert np.all((ragged > 0) == (np.arange(ragged.shape[2]) < counts[..., None]))
+
+
+def test_batches_of_many_trials_hold_fewer_groups_but_at_least_sixteen():
+    settings = TrainingSettings(epochs=1, batch_size=192, trials_per_batch=96_000)
+    assert settings.batch_size_of(5, 30) == 192
+    assert settings.batch_size_of(100, 30) == 32
+    assert settings.batch_size_of(200, 200) == 16
+    assert TrainingSettings(epochs=1).batch_size_of(200, 200) == 64
+
+
+def test_averaging_ends_with_the_mean_over_past_steps(tmp_path, trained):
+    from dataclasses import replace
+
+    plain = train(
+        "global", network=TINY_NETWORK, settings=replace(TINY, averaging=None), out=tmp_path,
+        n_quality=12,
+    )  # fmt: skip
+    averaged = load_pretrained("global", folder=trained)
+    gaps = [
+        np.abs(a - b).max()
+        for a, b in zip(
+            plain.estimator.get_weights(), averaged.estimator.get_weights(), strict=False
+        )
+        if a.dtype.kind == "f"
+    ]
+    # six steps of at most about the learning rate each
+    assert 0.0 < max(gaps) < 12 * TINY.learning_rate
+
+
 def test_offline_training_sees_one_fixed_set_in_changing_order():
     from dataclasses import replace
 
-    settings = replace(TINY, offline=True, group_sizes=(2,), batches_per_epoch=6)
+    settings = replace(TINY, offline=True, group_sizes=(2,), batches_per_epoch=6, ragged_every=None)
     data = Studies("global", settings, global_adapter())
 
     def epoch():
@@ -109,7 +155,7 @@ def test_a_killed_run_resumes_and_loses_at_most_one_epoch(tmp_path):
     code = (
         "from eamlab.train import train;"
         "from eamlab.workflows import NetworkSettings, TrainingSettings;"
-        f"train('global', network=NetworkSettings(summary_dim=4, widths=(8,)), out='{tmp_path}',"
+        f"train('global', network=NetworkSettings(summary_dim=36, widths=(8,)), out='{tmp_path}',"
         "settings=TrainingSettings(epochs=40, batches_per_epoch=60, batch_size=8, n_trials=5,"
         "group_sizes=(2,)), n_quality=8)"
     )

@@ -85,7 +85,7 @@ def test_shipped_local_weights_are_calibrated_given_the_true_group():
 
 
 def test_a_basic_workflow_becomes_compositional_without_retraining(study):
-    source = global_workflow(network=NetworkSettings(summary_dim=4, widths=(8,)))
+    source = global_workflow(network=NetworkSettings(summary_dim=36, widths=(8,)))
     basic = bf.BasicWorkflow(
         adapter=source.adapter,
         inference_network=source.inference_network,
@@ -96,7 +96,7 @@ def test_a_basic_workflow_becomes_compositional_without_retraining(study):
     composed = bf.CompositionalWorkflow.from_basic_workflow(basic)
     build_networks(composed)
     x = keras.ops.ones((2, 7))
-    conditions = keras.ops.ones((2, 4))
+    conditions = 0.1 * keras.ops.ones((2, 36))
     scores = [
         keras.ops.convert_to_numpy(w.inference_network.score(x, time=0.5, conditions=conditions))
         for w in (basic, composed)

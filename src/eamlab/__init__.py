@@ -24,6 +24,7 @@ _EXPORTS = {
         "simulate_trials",
     ),
     "workflows": ("PRESETS", "Preset", "global_workflow", "load_pretrained", "local_workflow"),
+    "check": ("predictive_check",),
     "groups": ("group_subjects",),
     "compose": ("compose", "sample_subject_parameters"),
     "reference": ("exact_posterior", "joint_posterior", "subject_posterior"),

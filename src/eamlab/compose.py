@@ -8,6 +8,7 @@ cannot work.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ import keras
 import numpy as np
 from tqdm.auto import tqdm
 
+from eamlab.check import predictive_check
 from eamlab.gaussian import sample_gaussian_composition
 from eamlab.groups import (
     auto_group_sizes,
@@ -44,7 +46,11 @@ _LIBRARY_METHODS = ("two_step_adaptive", "euler_maruyama", "sea", "shark", "lang
 )
 _ADAPTIVE = ("two_step_adaptive", "rk45", "tsit5")
 _METHODS = ("auto", "gaussian", *_LIBRARY_METHODS)
-_GAUSSIAN_STEPS = 46
+AUTO_STEPS = {1: 46, 10: 24, 1_000_000_000: 30}
+"""Steps of the Gaussian composition of up to so many groups, chosen on validation studies by
+``scripts/tune_composition.py``. A single group is sampled best with many steps; of several the very
+low noise levels, on which many steps dwell, are learned less well than the rest, and for many
+groups few steps are too coarse."""
 _MANY_GROUPS = 20
 _DRAWS_BATCH = 2_000
 """Draws made at once from single groups; bounds the memory of the solver at about 0.2 GB."""
@@ -108,6 +114,7 @@ def compose(
     use_jac: bool = False,
     prior: str = "diffused",
     summaries: np.ndarray | None = None,
+    check: bool | None = None,
     seed: int | None = None,
 ) -> Composed:
     r"""Draw from the composed posterior of the group parameters.
@@ -144,15 +151,19 @@ def compose(
         know their precisions, unless an option is given that only the summed score has
         (`mini_batch_size`, `d0`, `d1`, `use_jac`, `prior`); then "euler_maruyama".
     steps : int or "adaptive", optional
-        Number of steps; by default 46 for "gaussian", "adaptive" where the solver can, else 100
-        for up to 20 groups and 300 for more: the summed score grows with the number of terms, and
-        with it the stiffness of the reverse diffusion.
+        Number of steps; by default those of `AUTO_STEPS` for "gaussian", "adaptive" where the
+        solver can, else 100 for up to 20 groups and 300 for more: the summed score grows with the
+        number of terms, and with it the stiffness of the reverse diffusion.
     use_jac : bool, default False
         BayesFlow's precision-weighted composition by the Jacobian of the score, for few groups.
     prior : {"diffused", "weighted"}, default "diffused"
         How the prior enters the summed score at diffusion time t; see `prior_score`.
     summaries : array (n_studies, n_groups, summary_dim), optional
         ``.summaries`` of an earlier result for the same data, group size and workflow.
+    check : bool, optional
+        Whether to compare data and draws with what the model and its prior can produce
+        (`eamlab.predictive_check`), and to warn of what is unusual. By default a single study with
+        its data is checked, and several are not: it takes some tenths of a second for each.
     seed : int, optional
         Seed of the draws.
 
@@ -160,6 +171,12 @@ def compose(
     -------
     Composed
         dict of name to array (n_studies, num_samples, 1), with ``.summaries`` and ``.settings``.
+
+    Warns
+    -----
+    UserWarning
+        For data from a population outside the prior, or with contaminant responses: a network
+        answers them, too, with confidence.
 
     Raises
     ------
@@ -171,11 +188,13 @@ def compose(
             f"workflow must be a CompositionalWorkflow, got {type(workflow).__name__}; "
             "use global_workflow() or load_pretrained('global')."
         )
-    blocks = None if sim_data is None else _blocks(workflow, sim_data, group_size)
+    data = None if sim_data is None else _checked_data(workflow, sim_data)
+    blocks = None if data is None else _blocks(workflow, data, group_size)
     if summaries is None:
         summaries = summarize_groups(workflow, _needed(blocks))
     summaries = _check_summaries(summaries, blocks)
     _check_positive(d0=d0, d1=d1, num_samples=num_samples)
+    prior_score(prior)  # refuses an unknown one, also where it is not used
     summed = {
         "mini_batch_size": _check_mini_batch(mini_batch_size, summaries.shape[1]),
         "compositional_bridge_d0": float(d0),
@@ -190,6 +209,8 @@ def compose(
         draws = _gaussian_draws(workflow, summaries, steps=solver["steps"], **common)
     else:
         draws = _summed_draws(workflow, blocks, summaries, prior, solver, summed, **common)
+    if data is not None and (check or (check is None and len(data) == 1)):
+        _warn_of_unusual(draws, data)
     chosen = solver | summed | {"group_size": _size_of(blocks, group_size), "seed": seed}
     return Composed(draws, summaries, chosen | ({"prior": prior} if summed else {}))
 
@@ -301,23 +322,39 @@ def sample_subject_parameters(
     return {k: np.concatenate([np.asarray(p[k])[..., 0] for p in parts], axis=1) for k in parts[0]}
 
 
-def _blocks(
-    workflow: bf.CompositionalWorkflow, sim_data: Any, group_size: int | str
-) -> list[np.ndarray]:
-    """Check the data and split them into blocks of equal groups."""
-    if group_size != "auto" and not isinstance(group_size, int | np.integer):
-        raise ValueError(f"group_size must be an integer or 'auto', got {group_size!r}.")
+def _checked_data(workflow: bf.CompositionalWorkflow, sim_data: Any) -> np.ndarray:
     data = check_sim_data(sim_data)
     if isinstance(workflow.summary_network, PooledSummary) and not np.all(data[..., 1] > 0):
         raise ValueError(
             "sim_data: the pooled summary network needs the same number of trials for every "
             "subject; use load_pretrained('global')."
         )
+    return data
+
+
+def _warn_of_unusual(draws: Mapping[str, np.ndarray], data: np.ndarray) -> None:
+    for study, trials in enumerate(data):
+        unusual = predictive_check({k: v[study] for k, v in draws.items()}, trials).messages
+        if unusual:
+            which = f"study {study} is" if len(data) > 1 else "the data are"
+            warnings.warn(
+                f"{which} unlike what the network was trained on; do not trust the draws before "
+                "you know why. " + " ".join(unusual),
+                UserWarning,
+                stacklevel=3,
+            )
+
+
+def _blocks(
+    workflow: bf.CompositionalWorkflow, data: np.ndarray, group_size: int | str
+) -> list[np.ndarray]:
+    """Split checked data into blocks of equal groups."""
+    if group_size != "auto" and not isinstance(group_size, int | np.integer):
+        raise ValueError(f"group_size must be an integer or 'auto', got {group_size!r}.")
     if group_size == "auto":
         card = getattr(workflow, "model_card", {"training": {"group_sizes": [5]}})
-        return split_subjects(
-            data, auto_group_sizes(data.shape[1], card["training"]["group_sizes"])
-        )
+        sizes = auto_group_sizes(data.shape[1], card["training"]["group_sizes"])
+        return split_subjects(data, sizes)
     return split_subjects(data, (int(group_size),) * max(1, data.shape[1] // max(1, group_size)))
 
 
@@ -396,7 +433,7 @@ def _solver(
 
 def _default_steps(method: str, n_groups: int) -> int | str:
     if method == "gaussian":
-        return _GAUSSIAN_STEPS
+        return next(steps for largest, steps in AUTO_STEPS.items() if n_groups <= largest)
     if method in _ADAPTIVE:
         return "adaptive"
     return 300 if n_groups > _MANY_GROUPS else 100

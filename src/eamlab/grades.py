@@ -43,7 +43,7 @@ __all__ = [
 GRADED_STUDIES = {10: 40, 100: 40, 1000: 20, 10_000: 10}
 """Number of graded studies per number of subjects J."""
 
-VALIDATION_STUDIES = {10: 20, 100: 10, 1000: 5, 10_000: 3}
+VALIDATION_STUDIES = {10: 20, 100: 20, 1000: 20, 10_000: 4}
 """Number of studies per J on which settings are chosen."""
 
 _FIRST_SEED = {"graded": 4_770_000, "validation": 770_000}
@@ -55,7 +55,8 @@ class Recipe:
     """One way of composing that is graded.
 
     ``mini_batch_size=None`` uses all groups; ``max_studies`` and ``max_groups`` bound the cost of
-    slow recipes.
+    slow recipes. ``purpose`` names the studies: a recipe none of whose settings was chosen here may
+    be graded on the validation studies.
     """
 
     group_size: int | str
@@ -69,6 +70,7 @@ class Recipe:
     prior: str = "diffused"
     max_studies: int = 100
     max_groups: int = 10_000
+    purpose: str = "graded"
 
     def n_studies(self, n_subjects: int) -> int:
         """Return how many of the studies are graded."""
@@ -93,25 +95,25 @@ class Recipe:
 _LARGEST_GROUP = 200
 
 
-def _gaussian(group_size: int | str) -> Recipe:
-    return Recipe(group_size, method="gaussian", steps=None)
+def _gaussian(group_size: int | str, **limits: int) -> Recipe:
+    return Recipe(group_size, method="gaussian", steps=None, **limits)
 
 
 def _summed(group_size: int, **settings: Any) -> Recipe:
-    return Recipe(group_size, max_studies=10, **settings)
+    return Recipe(group_size, max_studies=3, **settings)
 
 
 def _jacobian(group_size: int, max_groups: int) -> Recipe:
     """BayesFlow's Jacobian, all groups at every step of a deterministic solver; costly."""
     settings = {"method": "euler", "steps": 40, "mini_batch_size": None, "use_jac": True}
-    return Recipe(group_size, max_studies=5, max_groups=max_groups, **settings)
+    return Recipe(group_size, max_studies=3, max_groups=max_groups, **settings)
 
 
 RECIPES = {
     "recommended": _gaussian("auto"),
     "Gaussian, groups of 100": _gaussian(100),
     "Gaussian, groups of 20": _gaussian(20),
-    "Gaussian, groups of 5": _gaussian(5),
+    "Gaussian, groups of 5": _gaussian(5, max_groups=200),
     "tutorial": Recipe(
         5,
         weights="global-pooled",
@@ -120,6 +122,8 @@ RECIPES = {
         method="two_step_adaptive",
         steps="adaptive",
         prior="weighted",
+        max_studies=3,
+        purpose="validation",
     ),
     "groups of 5": _summed(5),
     "groups of 5, d0 = d1 = 0.1": _summed(5, d0=0.1, d1=0.1),
@@ -129,7 +133,7 @@ RECIPES = {
     "groups of 100, 300 steps": _summed(100, steps=300),
     "groups of 5, Jacobian": _jacobian(5, max_groups=20),
     "groups of 20, Jacobian": _jacobian(20, max_groups=20),
-    "groups of 100, Jacobian": _jacobian(100, max_groups=100),
+    "groups of 100, Jacobian": _jacobian(100, max_groups=20),
 }
 """The graded recipes by name: first ours, then the published one, then variations."""
 

@@ -283,6 +283,13 @@ class AnchoredDiffusionModel(DiffusionModel):
         """Create the weights; the subnet sees each variable and its signal's share."""
         if self.built:
             return
+        dim = xz_shape[-1]
+        least = 2 * dim + dim * (dim - 1) // 2
+        if conditions_shape is None or conditions_shape[-1] < least:
+            raise ValueError(
+                f"summary_dim must be at least {least} for an anchored score network of {dim} "
+                f"parameters, got conditions of shape {conditions_shape}; or use score='plain'."
+            )
         self.base_distribution.build(xz_shape)
         inputs = ((*xz_shape[:-1], 2 * xz_shape[-1]), (xz_shape[0], 1), conditions_shape)
         self.subnet.build(inputs)
