@@ -33,10 +33,8 @@ NAMES = ("mu_nu", "log_sigma_log_alpha", "beta_raw")  # a mean, a spread, and th
 @dataclass(frozen=True)
 class Settings:
     n_subjects: int = 1000
-    group_size: int = 100
+    group_size: int = 200
     num_samples: int = 500
-    method: str = "euler_maruyama"
-    steps: int = 100
     seed: int = 1
     nu: float = 1.0
     alpha: float = 1.2
@@ -71,9 +69,9 @@ def draw_groups(figure: Any, sim_data: np.ndarray, settings: Settings) -> None:
     text = f"{n_groups} groups of {settings.group_size} people,\none network for all"
     ax.text(2.0, (rows[1] + rows[2] + 1.5) / 2, "⋮", ha="center", va="center", fontsize=14)
     ax.text(8.1, 2.2, text, ha="center", va="center", fontsize=9)
-    score = r"$(1 - G)\,\nabla\log p(\eta)$" + "\n" + r"$+\ \sum_g s(\eta \mid Y_g)$"
+    product = r"$p(\eta)^{1 - G}\ \prod_g\ p(\eta \mid Y_g)$"
     box = {"boxstyle": "round,pad=0.4", "fc": "white", "ec": PALETTE["composed"], "lw": 1.6}
-    ax.text(8.1, 5.1, score, ha="center", va="center", fontsize=11, bbox=box)
+    ax.text(8.1, 5.1, product, ha="center", va="center", fontsize=11, bbox=box)
 
 
 def draw_posteriors(figure: Any, composed: Any, demo: Demo) -> None:
@@ -105,8 +103,6 @@ def make_figure(settings: Settings) -> Figure:
         demo.sim_data,
         num_samples=settings.num_samples,
         group_size=settings.group_size,
-        method=settings.method,
-        steps=settings.steps,
         seed=settings.seed,
     )
     use_style()

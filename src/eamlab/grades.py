@@ -1,7 +1,7 @@
 """Which studies and recipes are graded, and the grades that were measured.
 
-``scripts/grade_pretrained.py``, ``levers.py``, ``sbc_exact.py`` and ``sbc_composed.py`` make the
-numbers; this module holds what the scripts, chapters 6 and 8 and the tests that recompute some of
+``scripts/grade_pretrained.py``, ``levers.py``, ``tune_composition.py``, ``sbc_exact.py`` and
+``sbc_composed.py`` make the numbers; this module holds what the scripts, chapters 6 and 8 and the tests that recompute some of
 them share.
 """
 
@@ -38,6 +38,7 @@ __all__ = [
     "lever_table",
     "recipes_for",
     "sbc_studies",
+    "tuning_table",
 ]
 
 GRADED_STUDIES = {10: 40, 100: 40, 1000: 20, 10_000: 10}
@@ -368,6 +369,19 @@ def lever_table() -> pd.DataFrame:
         for e in r["errors"]
     ]
     return pd.DataFrame(rows).set_index(["lever", "J"])
+
+
+def tuning_table() -> pd.DataFrame:
+    """Tabulate how group size and steps of the Gaussian composition did on the validation studies.
+
+    Returns
+    -------
+    DataFrame
+        One row per J and group size, one column per number of steps: of the parameter that is worst
+        off, the root of its squared median bias (exact sds) plus its squared log median sd ratio.
+    """
+    rows = pd.DataFrame(_load("tuning")["rows"])
+    return rows.pivot_table(index=["J", "group_size"], columns="steps", values="worst")
 
 
 def exact_sbc() -> ExactSBC:
