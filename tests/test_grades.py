@@ -216,3 +216,15 @@ def test_a_stored_rank_is_what_the_exact_posterior_gives():
         rank = int((exact.samples[name] < study[name][3, 0]).sum())
         assert abs(rank - sbc.ranks[name][3]) <= 1
         assert exact.mean[name] == pytest.approx(sbc.mean[name][3, 0], abs=0.02 * exact.sd[name])
+
+
+def test_automatic_steps_are_those_that_the_tuning_found_best_or_nearly_so():
+    """The differences between 24 and 46 steps of a single group are noise; at J = 10,000 not."""
+    from eamlab.compose import AUTO_STEPS
+
+    table = grades.tuning_table()
+    for n_subjects, group_size in ((10, 10), (100, 100), (1000, 200), (10_000, 200)):
+        row = table.loc[(n_subjects, group_size)]
+        n_groups = n_subjects // group_size
+        steps = next(s for largest, s in AUTO_STEPS.items() if n_groups <= largest)
+        assert row[steps] < row.min() + 0.06

@@ -34,7 +34,7 @@ response time and accuracy. *Psychonomic Bulletin & Review, 14*, 3-22.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -63,6 +63,7 @@ _DRAWS_LIMIT, _PRIOR_LIMIT, _FIT_LIMIT, _OUTLIER_LIMIT = 3.5, 4.0, 5.0, 3.75
 # Subjects of studies simulated from the prior: sampling error is far below the spread of studies.
 _PRIOR_SUBJECTS = 25
 _MOST_TRIALS = 12_000  # of a simulated study; bounds the time where people have many trials
+_TRIALS_AT_ONCE = 50_000
 _FEWEST_TRIALS = 5
 _LEAST_IQR = 1e-3  # seconds; times rounded to milliseconds may coincide
 # Where outliers begin, in interquartile ranges below the first and above the third quartile, and
@@ -84,65 +85,65 @@ _QUANTILES = (0.023, 0.5, 0.977)  # the median and two sds of a normal distribut
 # --------------------------------------------------------------------------------------------------
 
 
-class _Subjects(NamedTuple):
-    """Trials sorted into subjects, and what each needs computing once."""
+class _Studies(NamedTuple):
+    """Trials of studies of J subjects with up to n trials, and what each subject needs once."""
 
-    choice: FloatArray  # (J, n), 0 where a trial is missing
-    there: NDArray[np.bool_]  # (J, n)
-    n: FloatArray  # (J,), trials of each
-    rt: FloatArray  # (J, n) in seconds
-    quartiles: FloatArray  # (3, J) in seconds
-    iqr: FloatArray  # (J,) in seconds
+    choice: FloatArray  # (..., J, n), 0 where a trial is missing
+    there: NDArray[np.bool_]  # (..., J, n)
+    n: FloatArray  # (..., J), trials of each
+    rt: FloatArray  # (..., J, n) in seconds
+    quartiles: FloatArray  # (3, ..., J) in seconds
+    iqr: FloatArray  # (..., J) in seconds
 
     def mean(self, values: FloatArray) -> FloatArray:
-        """Mean (J,) of values (J, n) over each subject's trials."""
+        """Mean (..., J) of values (..., J, n) over each subject's trials."""
         return np.sum(values, axis=-1, where=self.there) / self.n
 
 
-def _summarized(data: NDArray) -> _Subjects:
-    """Prepare a study (J, n, 2), in which ``rt`` is 0 where a trial is missing."""
+def _summarized(data: NDArray) -> _Studies:
+    """Prepare studies (..., J, n, 2), in which ``rt`` is 0 where a trial is missing."""
     choice, rt = data[..., 0].astype(float), data[..., 1].astype(float)
     there = rt > 0
-    count = there.sum(axis=-1)
+    n = there.sum(axis=-1)
     ordered = np.sort(np.where(there, rt, np.inf), axis=-1)
-    ranks = np.round(np.multiply.outer(count - 1, (0.25, 0.5, 0.75))).astype(int)
-    quartiles = np.take_along_axis(ordered, ranks, axis=-1).T
+    ranks = np.round(np.multiply.outer(n - 1, (0.25, 0.5, 0.75))).astype(int)
+    quartiles = np.moveaxis(np.take_along_axis(ordered, ranks, axis=-1), -1, 0)
     iqr = np.maximum(quartiles[2] - quartiles[0], _LEAST_IQR)
-    return _Subjects(choice * there, there, count.astype(float), rt, quartiles, iqr)
+    return _Studies(choice * there, there, n.astype(float), rt, quartiles, iqr)
 
 
-def _share(s: _Subjects) -> FloatArray:
+def _share(s: _Studies) -> FloatArray:
     return s.mean(s.choice)
 
 
-def _scale(s: _Subjects) -> FloatArray:
-    """Spread of each subject's times (J, 1): half its own, which is noisy, half the study's."""
-    return np.sqrt(s.iqr * np.median(s.iqr))[:, None]
+def _scale(s: _Studies) -> FloatArray:
+    """Spread of each subject's times (..., J, 1): half its own, which is noisy, half the study's."""
+    return np.sqrt(s.iqr * np.median(s.iqr, axis=-1, keepdims=True))[..., None]
 
 
-def _fast_outliers(s: _Subjects) -> float:
+def _fast_outliers(s: _Studies) -> FloatArray:
     """Mean distance (IQRs) of responses below the fence, over all responses."""
-    distance = (s.quartiles[0][:, None] - s.rt) / _scale(s)
-    return float(s.mean(np.clip(distance - _FAST, 0.0, _MOST)).mean())
+    distance = (s.quartiles[0][..., None] - s.rt) / _scale(s)
+    return s.mean(np.clip(distance - _FAST, 0.0, _MOST)).mean(axis=-1)
 
 
-def _slow_outliers(s: _Subjects) -> float:
+def _slow_outliers(s: _Studies) -> FloatArray:
     """Mean distance (IQRs) of responses above the fence, over all responses."""
-    distance = (s.rt - s.quartiles[2][:, None]) / _scale(s)
-    return float(s.mean(np.clip(distance - _SLOW, 0.0, _MOST)).mean())
+    distance = (s.rt - s.quartiles[2][..., None]) / _scale(s)
+    return s.mean(np.clip(distance - _SLOW, 0.0, _MOST)).mean(axis=-1)
 
 
-def _choice_speed(s: _Subjects) -> float:
+def _choice_speed(s: _Studies) -> FloatArray:
     """Four times the covariance: the difference of upper and lower responses if half are upper."""
-    z = np.clip((s.rt - s.quartiles[1][:, None]) / s.iqr[:, None], -2.0, 2.0)
-    return float(4.0 * (s.mean(z * s.choice) - s.mean(z) * _share(s)).mean())
+    z = np.clip((s.rt - s.quartiles[1][..., None]) / s.iqr[..., None], -2.0, 2.0)
+    return 4.0 * (s.mean(z * s.choice) - s.mean(z) * _share(s)).mean(axis=-1)
 
 
 class _Statistic(NamedTuple):
-    """A number that describes a study, on a scale where it is about normal, and what it tells."""
+    """A number (...) that describes a study, a scale where it is about normal, what it tells."""
 
     name: str
-    of: Callable[[_Subjects], float]
+    of: Callable[[_Studies], FloatArray]
     scale: Callable[[FloatArray], FloatArray]
     meaning: str
     high: str
@@ -178,25 +179,25 @@ _SPEED_FAILS = (
 )
 _STATISTICS = (
     _Statistic(
-        "rt_median", lambda s: float(np.exp(np.log(s.quartiles[1]).mean())), np.log,
+        "rt_median", lambda s: np.exp(np.log(s.quartiles[1]).mean(axis=-1)), np.log,
         "The typical median response time of a person (s)", _DRAWS_FAIL, _DRAWS_FAIL,
     ),
     _Statistic(
-        "rt_within", lambda s: float(np.exp(np.log(s.iqr).mean())), np.log,
+        "rt_within", lambda s: np.exp(np.log(s.iqr).mean(axis=-1)), np.log,
         "The typical interquartile range of a person's response times (s)",
         _DRAWS_FAIL, _DRAWS_FAIL,
     ),
     _Statistic(
-        "rt_between", lambda s: float(np.log(s.quartiles[1]).std()), _log,
+        "rt_between", lambda s: np.log(s.quartiles[1]).std(axis=-1), _log,
         "The standard deviation over people of their log median response times",
         _DRAWS_FAIL, _DRAWS_FAIL,
     ),
     _Statistic(
-        "choice_share", lambda s: float(_share(s).mean()), _as_is,
+        "choice_share", lambda s: _share(s).mean(axis=-1), _as_is,
         "The share of upper choices", _DRAWS_FAIL, _DRAWS_FAIL,
     ),
     _Statistic(
-        "choice_between", lambda s: float(_share(s).std()), _log,
+        "choice_between", lambda s: _share(s).std(axis=-1), _log,
         "The standard deviation over people of their shares of upper choices",
         _DRAWS_FAIL, _DRAWS_FAIL,
     ),
@@ -224,36 +225,36 @@ _STATISTICS = (
 
 
 def _described(data: NDArray) -> FloatArray:
-    """All statistics (8,) of one study (J, n, 2)."""
-    subjects = _summarized(data)
-    return np.array([statistic.of(subjects) for statistic in _STATISTICS])
+    """All statistics (..., 8) of studies (..., J, n, 2)."""
+    studies = _summarized(data)
+    return np.stack([statistic.of(studies) for statistic in _STATISTICS], axis=-1)
 
 
-def _share_logit(s: _Subjects) -> FloatArray:
+def _share_logit(s: _Studies) -> FloatArray:
     """Logit of each share of upper choices, finite for one-sided people too."""
     return special.logit((_share(s) * s.n + 0.5) / (s.n + 1.0))
 
 
-def _log_boundary(s: _Subjects) -> FloatArray:
+def _log_boundary(s: _Studies) -> FloatArray:
     """Log boundary as in EZ-diffusion, from the interquartile range: 1.1 sds of decision times.
 
     The logit of the choices is drift times boundary; without it fast people with a strong drift
     would seem to have narrow boundaries. Of one-sided people the drift is unknown: they are left
-    out, unless all are.
+    out (NaN), unless all are.
     """
     y = np.maximum(np.abs(_share_logit(s)), 0.05)
     e = np.exp(-y)
     variance = (1.0 - 2.0 * y * e - e**2) / (2.0 * y**3 * (1.0 + e) ** 2)  # for boundary 1
-    guess = 0.5 * np.log(s.iqr / 1.1) - 0.25 * np.log(variance)
+    guesses = 0.5 * np.log(s.iqr / 1.1) - 0.25 * np.log(variance)
     mixed = (_share(s) > 0.0) & (_share(s) < 1.0)
-    return guess[mixed] if mixed.any() else guess
+    return np.where(mixed | ~mixed.any(axis=-1, keepdims=True), guesses, np.nan)
 
 
 class _Feature(NamedTuple):
-    """What the prior fixes about people: compared is the mean over them."""
+    """What the prior fixes about people (..., J): compared is the mean over them."""
 
     name: str
-    of: Callable[[_Subjects], FloatArray]
+    of: Callable[[_Studies], FloatArray]
     natural: Callable[[FloatArray], FloatArray]
     meaning: str
 
@@ -272,7 +273,7 @@ _FEATURES = (
         "The typical share of upper choices of a person",
     ),
     _Feature(
-        "prior_rt_between", lambda s: _log(np.log(s.quartiles[1]).std(keepdims=True)),
+        "prior_rt_between", lambda s: _log(np.log(s.quartiles[1]).std(axis=-1, keepdims=True)),
         lambda x: np.exp(x) - 0.01,
         "The standard deviation over people of their log median response times",
     ),
@@ -280,10 +281,14 @@ _FEATURES = (
 
 
 def _featured(data: NDArray) -> FloatArray:
-    """Mean and squared standard error (2, 4) of all features of one study (J, n, 2)."""
-    subjects = _summarized(data)
-    values = [feature.of(subjects) for feature in _FEATURES]
-    return np.array([[v.mean() for v in values], [(v.var() + _NOISE) / v.size for v in values]])
+    """Mean and squared standard error (..., 2, 4) of all features of studies (..., J, n, 2)."""
+    studies = _summarized(data)
+    moments = []
+    for values in (feature.of(studies) for feature in _FEATURES):
+        n = np.sum(np.isfinite(values), axis=-1)
+        error2 = (np.nanvar(values, axis=-1) + _NOISE) / n
+        moments.append(np.stack([np.nanmean(values, axis=-1), error2], axis=-1))
+    return np.stack(moments, axis=-1)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -425,34 +430,36 @@ def predictive_check(
     most = min(max_subjects, max(_PRIOR_SUBJECTS, _MOST_TRIALS // int(counts.max())))
     few = min(max_subjects, _PRIOR_SUBJECTS)
     from_prior = GROUP_PRIOR.to_array(GROUP_PRIOR.sample(2 * num_draws, rng))
-    expected = np.array([_featured(_simulated(d, counts, few, rng)) for d in from_prior])
+    expected = [_featured(studies) for studies in _simulated(from_prior, counts, few, rng)]
     chosen = draws[np.linspace(0, len(draws) - 1, num_draws).round().astype(int)]
-    predicted = np.array([_described(_simulated(d, counts, most, rng)) for d in chosen])
+    predicted = [_described(studies) for studies in _simulated(chosen, counts, most, rng)]
     return PredictiveCheck(
         (
             *_draws_and_prior(draws),
-            *_data_and_prior(_featured(data), expected),
-            *_data_and_draws(_described(data), predicted),
+            *_data_and_prior(_featured(data), np.concatenate(expected)),
+            *_data_and_draws(_described(data), np.concatenate(predicted)),
         )
     )
 
 
 def _simulated(
-    draw: FloatArray, counts: NDArray[np.intp], max_subjects: int, rng: np.random.Generator
-) -> NDArray:
-    """Simulate a study under one draw (7,), with trials per subject as in `counts` (J,)."""
-    if len(counts) > max_subjects:
-        counts = rng.choice(counts, max_subjects, replace=False)
-    group = GROUP_PRIOR.to_dict(draw[None])
-    subjects = {
-        name: np.clip(values[0], *_SUBJECT_RANGE[name])
-        for name, values in sample_subjects(group, len(counts), rng).items()
-    }
-    beta = np.clip(beta_from_raw(draw[-1]), *_BETA_RANGE)
-    n_trials = int(counts.max())
-    data, _ = simulate_trials(**subjects, beta=beta, n_trials=n_trials, seed=rng, scheme="exact")
-    data[np.arange(n_trials) >= counts[:, None]] = 0.0
-    return data
+    draws: FloatArray, counts: NDArray[np.intp], max_subjects: int, rng: np.random.Generator
+) -> Iterator[NDArray]:
+    """Simulate a study for each draw (S, 7), with trials per subject as in `counts` (J,).
+
+    Studies come a few at a time, shape (few, J, n, 2), which is fast and takes little memory.
+    """
+    n_subjects, n_trials = min(len(counts), max_subjects), int(counts.max())
+    few = max(1, _TRIALS_AT_ONCE // (n_subjects * n_trials))
+    for first in range(0, len(draws), few):
+        part = draws[first : first + few]
+        people = sample_subjects(GROUP_PRIOR.to_dict(part), n_subjects, rng)
+        people = {name: np.clip(x, *_SUBJECT_RANGE[name]) for name, x in people.items()}
+        people["beta"] = np.clip(beta_from_raw(part[:, -1:]), *_BETA_RANGE)
+        data, _ = simulate_trials(**people, n_trials=n_trials, seed=rng, scheme="exact")
+        kept = rng.choice(counts, n_subjects, replace=False)
+        data[:, np.arange(n_trials) >= kept[:, None]] = 0.0
+        yield data
 
 
 def _draws_and_prior(draws: FloatArray) -> list[Comparison]:

@@ -46,7 +46,7 @@ _LIBRARY_METHODS = ("two_step_adaptive", "euler_maruyama", "sea", "shark", "lang
 )
 _ADAPTIVE = ("two_step_adaptive", "rk45", "tsit5")
 _METHODS = ("auto", "gaussian", *_LIBRARY_METHODS)
-AUTO_STEPS = {1: 46, 10: 24, 1_000_000_000: 30}
+AUTO_STEPS = {1: 46, 10: 24, 1_000_000_000: 46}
 """Steps of the Gaussian composition of up to so many groups, chosen on validation studies by
 ``scripts/tune_composition.py``. A single group is sampled best with many steps; of several the very
 low noise levels, on which many steps dwell, are learned less well than the rest, and for many

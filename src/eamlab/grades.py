@@ -50,6 +50,10 @@ VALIDATION_STUDIES = {10: 20, 100: 20, 1000: 20, 10_000: 4}
 _FIRST_SEED = {"graded": 4_770_000, "validation": 770_000}
 """Graded studies are used by nothing else: neither training, tuning nor the demonstrations."""
 
+_TOO_SLOW = 7
+"""Left out of the graded studies of 10,000, before anything was composed: importance sampling of
+its exact posterior fails, and the Markov chains that then take over would run for an hour."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -96,24 +100,31 @@ class Recipe:
 _LARGEST_GROUP = 200
 
 
-def _gaussian(group_size: int | str, **limits: int) -> Recipe:
-    return Recipe(group_size, method="gaussian", steps=None, **limits)
+def _gaussian(group_size: int | str, max_groups: int = 10_000) -> Recipe:
+    return Recipe(group_size, method="gaussian", steps=None, max_groups=max_groups)
 
 
-def _summed(group_size: int, **settings: Any) -> Recipe:
-    return Recipe(group_size, max_studies=3, **settings)
+def _summed(group_size: int, d0: float = 1.0, d1: float = 1.0, steps: int = 100) -> Recipe:
+    return Recipe(group_size, d0=d0, d1=d1, steps=steps, max_studies=3)
 
 
-def _jacobian(group_size: int, max_groups: int) -> Recipe:
+def _jacobian(group_size: int) -> Recipe:
     """BayesFlow's Jacobian, all groups at every step of a deterministic solver; costly."""
-    settings = {"method": "euler", "steps": 40, "mini_batch_size": None, "use_jac": True}
-    return Recipe(group_size, max_studies=3, max_groups=max_groups, **settings)
+    return Recipe(
+        group_size,
+        method="euler",
+        steps=40,
+        use_jac=True,
+        mini_batch_size=None,
+        max_studies=3,
+        max_groups=20,
+    )
 
 
 RECIPES = {
     "recommended": _gaussian("auto"),
     "Gaussian, groups of 100": _gaussian(100),
-    "Gaussian, groups of 20": _gaussian(20),
+    "Gaussian, groups of 20": _gaussian(20, max_groups=200),
     "Gaussian, groups of 5": _gaussian(5, max_groups=200),
     "tutorial": Recipe(
         5,
@@ -132,9 +143,9 @@ RECIPES = {
     "groups of 20": _summed(20),
     "groups of 100": _summed(100),
     "groups of 100, 300 steps": _summed(100, steps=300),
-    "groups of 5, Jacobian": _jacobian(5, max_groups=20),
-    "groups of 20, Jacobian": _jacobian(20, max_groups=20),
-    "groups of 100, Jacobian": _jacobian(100, max_groups=20),
+    "groups of 5, Jacobian": _jacobian(5),
+    "groups of 20, Jacobian": _jacobian(20),
+    "groups of 100, Jacobian": _jacobian(100),
 }
 """The graded recipes by name: first ours, then the published one, then variations."""
 
@@ -157,6 +168,8 @@ def graded_study(n_subjects: int, index: int, *, purpose: str = "graded") -> dic
 
     `purpose` is "graded", or "validation" for the studies on which settings are chosen.
     """
+    if (purpose, n_subjects) == ("graded", 10_000) and index >= _TOO_SLOW:
+        index += 1
     seed = _FIRST_SEED[purpose] + 10 * n_subjects + index
     return simulate_studies(1, n_subjects, 30, seed=seed, scheme="exact")
 
