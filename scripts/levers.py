@@ -23,7 +23,7 @@ from grade_pretrained import DATA, exact_draws, write_json
 from tqdm import tqdm
 
 import eamlab as el
-from eamlab.grades import VALIDATION_STUDIES, graded_study
+from eamlab.grades import graded_study
 from eamlab.train import train
 from eamlab.workflows import NetworkSettings, TrainingSettings, get_preset
 
@@ -31,6 +31,8 @@ NUM_SAMPLES = 200
 SEED = 3
 EPOCHS = 3
 SIZES = (100, 1000, 10_000)
+STUDIES = {10: 10, 100: 10, 1000: 6, 10_000: 2}
+"""The first of the validation studies: 10,000 subjects in groups of five take minutes a study."""
 _FULL = get_preset("full")
 
 
@@ -50,13 +52,10 @@ LEVERS = {
     "groups of 5 only": Lever(
         "trained on groups of 5, composed from groups of 5", training={"group_sizes": (5,)}
     ),
-    "groups up to 50": Lever(
-        "trained on groups of 1 to 50", training={"group_sizes": (50, 5, 20, 10, 2, 50, 1)}
-    ),
     "no anchor": Lever(
         "BayesFlow's own diffusion model and noise levels, summed scores",
         network={"score": "plain"},
-        compose={"method": "euler_maruyama", "steps": 300, "mini_batch_size": 10},
+        compose={"method": "euler_maruyama", "steps": 300},
     ),
     "no averaging": Lever("without the moving average of weights", training={"averaging": None}),
     "a third of the training": Lever("a third as long", times=1 / 3),
@@ -68,14 +67,17 @@ LEVERS = {
 def settings_of(lever: Lever, epochs: int) -> tuple[NetworkSettings, TrainingSettings]:
     network = replace(_FULL.global_network, **lever.network)
     length = max(1, round(epochs * lever.times))
-    training = replace(_FULL.global_training, epochs=length, **lever.training)
-    return network, training
+    # The weights are averaged over the same share of a shorter training.
+    full = _FULL.global_training
+    window = length / (full.epochs * (1.0 - full.averaging))
+    shorter = {"epochs": length, "averaging": round(1.0 - 1.0 / window, 4)}
+    return network, replace(full, **shorter | lever.training)
 
 
 def errors(workflow: Any, n_subjects: int, cache: Path, **settings: Any) -> dict[str, Any]:
     """Median absolute bias in exact sds and median sd ratio of every parameter, over studies."""
     bias, ratio = [], []
-    for index in range(VALIDATION_STUDIES[n_subjects]):
+    for index in range(STUDIES[n_subjects]):
         exact = exact_draws(n_subjects, index, cache, "validation")
         trials = graded_study(n_subjects, index, purpose="validation")["sim_data"]
         draws = el.compose(
@@ -104,6 +106,12 @@ def row(name: str, workflow: Any, sizes: list[int], cache: Path, lever: Lever) -
     }
 
 
+def kept_rows(file: Path, renewed: list[str]) -> dict[str, Any]:
+    """Rows of an earlier run that this one does not renew."""
+    old = json.loads(file.read_text())["rows"] if file.exists() else []
+    return {r["lever"]: r for r in old if r["lever"] not in ("shipped", *renewed)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="length of one training")
@@ -116,21 +124,24 @@ def main() -> None:
     args.cache.mkdir(parents=True, exist_ok=True)
     args.out.mkdir(parents=True, exist_ok=True)
     shipped = Lever("the shipped weights")
-    rows = [row("shipped", el.load_pretrained("global"), args.sizes, args.cache, shipped)]
+    rows = {
+        "shipped": row("shipped", el.load_pretrained("global"), args.sizes, args.cache, shipped)
+    }
+    rows |= kept_rows(args.out / "levers.json", args.only)
     for name in args.only:
         lever = LEVERS[name]
         network, training = settings_of(lever, args.epochs)
         folder = args.trainings / f"{name.replace(' ', '-')}-{training.epochs}"
         workflow = train("global", network=network, settings=training, out=folder, n_quality=20)
-        rows.append(row(name, workflow, args.sizes, args.cache, lever))
-        tqdm.write(json.dumps(rows[-1]))
+        rows[name] = row(name, workflow, args.sizes, args.cache, lever)
+        tqdm.write(json.dumps(rows[name]))
         content = {
             "num_samples": NUM_SAMPLES,
             "seed": SEED,
             "epochs": args.epochs,
             "sha256": el.load_pretrained("global").model_card["sha256"],
             "versions": {k: version(k) for k in ("bayesflow", "keras", "numpy")},
-            "rows": rows,
+            "rows": [rows[k] for k in ("shipped", *LEVERS) if k in rows],
         }
         write_json(args.out / "levers.json", content)
 

@@ -117,7 +117,7 @@ def _share(s: _Studies) -> FloatArray:
 
 
 def _scale(s: _Studies) -> FloatArray:
-    """Spread of each subject's times (..., J, 1): half its own, which is noisy, half the study's."""
+    """Spread of each subject's times (..., J, 1): half its own (noisy), half the study's."""
     return np.sqrt(s.iqr * np.median(s.iqr, axis=-1, keepdims=True))[..., None]
 
 
