@@ -453,10 +453,12 @@ def _simulated(
     few = max(1, _TRIALS_AT_ONCE // (n_subjects * n_trials))
     for first in range(0, len(draws), few):
         part = draws[first : first + few]
-        people = sample_subjects(GROUP_PRIOR.to_dict(part), n_subjects, rng)
+        with np.errstate(over="ignore"):  # wild draws overflow, and are clipped below
+            people = sample_subjects(GROUP_PRIOR.to_dict(part), n_subjects, rng)
         people = {name: np.clip(x, *_SUBJECT_RANGE[name]) for name, x in people.items()}
-        people["beta"] = np.clip(beta_from_raw(part[:, -1:]), *_BETA_RANGE)
-        data, _ = simulate_trials(**people, n_trials=n_trials, seed=rng, scheme="exact")
+        beta = np.clip(beta_from_raw(part[:, -1:]), *_BETA_RANGE)
+        nu, alpha, t0 = (people[name] for name in ("nu", "alpha", "t0"))
+        data, _ = simulate_trials(nu, alpha, t0, beta, n_trials, seed=rng, scheme="exact")
         kept = rng.choice(counts, n_subjects, replace=False)
         data[:, np.arange(n_trials) >= kept[:, None]] = 0.0
         yield data

@@ -26,8 +26,9 @@ __all__ = ["sample_gaussian_composition"]
 _LOG_SNR = (-4.0, 11.0)
 """First and last noise level: before the first the data are not seen, after the last the noise is
 far narrower than the posterior of 10,000 subjects."""
-_ROWS = 20_000
-"""Rows (draws x groups) that pass the network at once; bounds the memory at about 0.1 GB."""
+_ROWS = 5_000
+"""Rows (draws x groups) that pass the network at once. TensorFlow runs up to ten passes of a loop
+side by side; together they take about half a gigabyte."""
 _KEPT = 8
 """Compiled samplers that are kept: compiling takes longer than drawing."""
 

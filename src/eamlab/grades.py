@@ -1,8 +1,8 @@
 """Which studies and recipes are graded, and the grades that were measured.
 
 ``scripts/grade_pretrained.py``, ``levers.py``, ``tune_composition.py``, ``sbc_exact.py`` and
-``sbc_composed.py`` make the numbers; this module holds what the scripts, chapters 6 and 8 and the tests that recompute some of
-them share.
+``sbc_composed.py`` make the numbers; this module holds what the scripts, the chapters and the
+tests that recompute some of them share.
 """
 
 from __future__ import annotations
