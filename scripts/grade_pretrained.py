@@ -30,6 +30,7 @@ from eamlab.grades import (
     graded_study,
     recipes_for,
 )
+from eamlab.train import write_json
 
 DATA = Path(__file__).resolve().parents[1] / "src" / "eamlab" / "data"
 NUM_SAMPLES = 200
@@ -39,12 +40,6 @@ DISCRETIZED = {10: 12, 100: 8, 1000: 4}
 """Studies per J of the Euler-Maruyama comparison."""
 DISCRETIZATION_SEED = 880_000
 EM_DT = 1e-3
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    scratch = path.with_suffix(".tmp")
-    scratch.write_text(json.dumps(content, indent=1))
-    os.replace(scratch, path)
 
 
 def exact_draws(
@@ -61,6 +56,25 @@ def exact_draws(
         os.replace(scratch, file)
     with np.load(file) as stored:
         return dict(stored)
+
+
+def validate(
+    workflow: Any, n_subjects: int, n_studies: int, cache: Path, **settings: Any
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Compose validation studies one by one and compare them with their exact posteriors.
+
+    Returns the median absolute bias in exact sds and the median sd ratio of every parameter, and
+    the number of composed terms.
+    """
+    names, bias, ratio = el.GROUP_PRIOR.names, [], []
+    for index in range(n_studies):
+        exact = exact_draws(n_subjects, index, cache, "validation")
+        trials = graded_study(n_subjects, index, purpose="validation")["sim_data"]
+        draws = el.compose(workflow, trials, num_samples=NUM_SAMPLES, check=False, **settings)
+        bias.append([(draws[k].mean() - exact[k].mean()) / exact[k].std() for k in names])
+        ratio.append([draws[k].std() / exact[k].std() for k in names])
+    terms = draws.summaries.shape[1]
+    return np.median(np.abs(bias), axis=0), np.median(ratio, axis=0), terms
 
 
 def compose_some(workflow: Any, sim_data: np.ndarray, settings: dict[str, Any]) -> dict[str, Any]:

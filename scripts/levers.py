@@ -18,16 +18,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from grade_pretrained import DATA, exact_draws, write_json
+from grade_pretrained import DATA, NUM_SAMPLES, validate
 from tqdm import tqdm
 
 import eamlab as el
-from eamlab.grades import graded_study
-from eamlab.train import train
+from eamlab.train import train, write_json
 from eamlab.workflows import NetworkSettings, TrainingSettings, get_preset
 
-NUM_SAMPLES = 200
 SEED = 3
 EPOCHS = 3
 SIZES = (100, 1000, 10_000)
@@ -76,22 +73,14 @@ def settings_of(lever: Lever, epochs: int) -> tuple[NetworkSettings, TrainingSet
 
 def errors(workflow: Any, n_subjects: int, cache: Path, **settings: Any) -> dict[str, Any]:
     """Median absolute bias in exact sds and median sd ratio of every parameter, over studies."""
-    bias, ratio = [], []
-    for index in range(STUDIES[n_subjects]):
-        exact = exact_draws(n_subjects, index, cache, "validation")
-        trials = graded_study(n_subjects, index, purpose="validation")["sim_data"]
-        draws = el.compose(
-            workflow, trials, num_samples=NUM_SAMPLES, seed=SEED, check=False, **settings
-        )
-        names = el.GROUP_PRIOR.names
-        bias.append([(draws[k].mean() - exact[k].mean()) / exact[k].std() for k in names])
-        ratio.append([draws[k].std() / exact[k].std() for k in names])
+    n_studies = STUDIES[n_subjects]
+    bias, ratio, terms = validate(workflow, n_subjects, n_studies, cache, seed=SEED, **settings)
     return {
         "J": n_subjects,
-        "terms": draws.summaries.shape[1],
-        "studies": len(bias),
-        "bias": np.median(np.abs(bias), axis=0).round(3).tolist(),
-        "sd_ratio": np.median(ratio, axis=0).round(3).tolist(),
+        "terms": terms,
+        "studies": n_studies,
+        "bias": bias.round(3).tolist(),
+        "sd_ratio": ratio.round(3).tolist(),
     }
 
 

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from grade_pretrained import DATA, write_json
+from grade_pretrained import DATA
 from tqdm import tqdm
 
 import eamlab as el
 from eamlab.grades import COMPOSED_SBC, SBCSettings, sbc_studies
+from eamlab.train import write_json
 
 
 def ranks(settings: SBCSettings, group_size: int | str) -> dict[str, list[int]]:

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from grade_pretrained import DATA, exact_draws, write_json
+from grade_pretrained import DATA, NUM_SAMPLES, validate
 from tqdm import tqdm
 
 import eamlab as el
-from eamlab.grades import VALIDATION_STUDIES, graded_study
+from eamlab.grades import VALIDATION_STUDIES
+from eamlab.train import write_json
 
-NUM_SAMPLES = 200
 SEED = 7
 GROUP_SIZES = {10: (5, 10), 100: (20, 100), 1000: (100, 200), 10_000: (200,)}
 STEPS = (24, 30, 46)
@@ -32,23 +32,9 @@ def measure(
     workflow: Any, n_subjects: int, group_size: int, steps: int, cache: Path
 ) -> dict[str, Any]:
     """Median absolute bias in exact sds and median sd ratio of every parameter, over studies."""
-    names = el.GROUP_PRIOR.names
-    bias, ratio = [], []
-    for index in range(VALIDATION_STUDIES[n_subjects]):
-        exact = exact_draws(n_subjects, index, cache, "validation")
-        trials = graded_study(n_subjects, index, purpose="validation")["sim_data"]
-        draws = el.compose(
-            workflow,
-            trials,
-            num_samples=NUM_SAMPLES,
-            group_size=group_size,
-            steps=steps,
-            seed=SEED,
-            check=False,
-        )
-        bias.append([(draws[k].mean() - exact[k].mean()) / exact[k].std() for k in names])
-        ratio.append([draws[k].std() / exact[k].std() for k in names])
-    bias, ratio = np.median(np.abs(bias), axis=0), np.median(ratio, axis=0)
+    n_studies = VALIDATION_STUDIES[n_subjects]
+    settings = {"group_size": group_size, "steps": steps, "seed": SEED}
+    bias, ratio, _ = validate(workflow, n_subjects, n_studies, cache, **settings)
     return {
         "J": n_subjects,
         "group_size": group_size,

@@ -291,11 +291,10 @@ class AnchoredDiffusionModel(DiffusionModel):
                 f"parameters, got conditions of shape {conditions_shape}; or use score='plain'."
             )
         self.base_distribution.build(xz_shape)
-        inputs = ((*xz_shape[:-1], 2 * xz_shape[-1]), (xz_shape[0], 1), conditions_shape)
+        inputs = ((*xz_shape[:-1], 2 * dim), (xz_shape[0], 1), conditions_shape)
         self.subnet.build(inputs)
-        self.output_projector = self._build_projector(
-            self.subnet.compute_output_shape(inputs), xz_shape[-1]
-        )
+        features = self.subnet.compute_output_shape(inputs)
+        self.output_projector = self._build_projector(features, dim)
 
     def anchor(self, conditions: Tensor, dim: int) -> tuple[Tensor, Tensor]:
         """Return mean (..., dim) and precision (..., dim, dim) of the Gaussian."""
