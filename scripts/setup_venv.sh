@@ -59,6 +59,7 @@ fi
     --constraint constraints.txt --editable ".[$extras]" >"$log" 2>&1 || explain
 
 .venv/bin/python scripts/setup_jupyter.py
+.venv/bin/python scripts/warm_caches.py
 
 printf '%s\n%s\n' "$PWD" "$extras" >"$stamp"
 echo "eamlab: .venv is ready"
