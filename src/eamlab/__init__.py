@@ -29,9 +29,13 @@ _EXPORTS = {
     "compose": ("compose", "sample_subject_parameters"),
     "reference": ("exact_posterior", "joint_posterior", "subject_posterior"),
     "grade": ("grade", "grade_many"),
+    "live": ("LiveSampler",),
+    "widgets.composition": ("explorer",),
+    "widgets.film": ("film",),
+    "widgets.playgrounds": ("decision_playground", "population_playground", "toy_playground"),
 }
 _MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
-_MODULES = ("plots", *_EXPORTS)
+_MODULES = ("plots", *(module for module in _EXPORTS if "." not in module))
 
 __all__ = sorted(_MODULE_OF)
 

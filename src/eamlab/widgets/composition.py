@@ -1,0 +1,250 @@
+"""The composition explorer: every knob of a composed posterior, with the exact one behind it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eamlab.demo import DEMO_GROUP, load_demo
+from eamlab.priors import GROUP_PRIOR
+from eamlab.widgets.grid import (
+    N_POINTS,
+    SCALE,
+    STOPS,
+    Settings,
+    cell_of,
+    exact_answer,
+    exact_answers,
+    load_grid,
+    summarize,
+)
+from eamlab.widgets.widget import Widget, plain_symbol
+
+if TYPE_CHECKING:
+    import bayesflow as bf
+    from matplotlib.figure import Figure
+
+__all__ = ["explorer"]
+
+_LARGEST_NEW_STUDY = 1000
+"""Subjects; the exact posterior of more takes over a minute."""
+_FIRST_SEED = 400
+"""Seed of the first new study; later ones count on."""
+
+
+def explorer(
+    workflow: bf.CompositionalWorkflow | None = None,
+    *,
+    num_samples: int = 100,
+    live: bool = True,
+    **settings: Any,
+) -> Widget:
+    """Show the composed posterior of up to 10,000 subjects, with a slider for every setting.
+
+    The picture shows the composed posterior of all seven group parameters on the exact one. A
+    moved slider shows at once what was computed ahead and, where a kernel is running, the answer of
+    the real sampler as soon as it is there; the caption says which of the two one sees.
+
+    Parameters
+    ----------
+    workflow : bayesflow.CompositionalWorkflow, optional
+        A trained global workflow; the shipped one by default. For another one nothing was computed
+        ahead, so that it is seen only while a kernel is running.
+    num_samples : int, default 100
+        Draws of a live answer.
+    live : bool, default True
+        Whether to answer from the real sampler; the first answer loads TensorFlow.
+    **settings
+        Where the sliders stand at first: ``method``, ``n_subjects``, ``group_size``,
+        ``mini_batch_size``, ``d0``, ``d1``, ``steps``; each must be one of the slider's stops.
+
+    Returns
+    -------
+    Widget
+
+    Raises
+    ------
+    ValueError
+        If a setting is unknown or not a stop of its slider, or `workflow` does not infer the seven
+        group parameters.
+    """
+    unknown = set(settings) - {field.name for field in fields(Settings)}
+    if unknown:
+        raise ValueError(f"settings: there is no {sorted(unknown)}; choose from {list(STOPS)}.")
+    if num_samples < 10:
+        raise ValueError(f"num_samples must be at least 10, got {num_samples}.")
+    at_first = Settings(**settings)
+    grid = load_grid()
+    if workflow is not None and _hash_of(workflow) != grid["sha256"]:
+        _check_workflow(workflow)
+        grid = grid | {"lookup": None, "packed": None}
+    return Widget(
+        "composition",
+        _page(grid),
+        asdict(at_first),
+        sentence=_sentence(grid, at_first),
+        still=lambda: _still(grid, at_first),
+        answer=_Sampler(workflow, num_samples) if live else None,
+    )
+
+
+def _page(grid: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the picture is drawn from."""
+    parameters = [GROUP_PRIOR[k] for k in GROUP_PRIOR.names]
+    return {
+        "names": list(GROUP_PRIOR.names),
+        "symbols": [plain_symbol(p.symbol) for p in parameters],
+        "prior": {"mean": [p.mean for p in parameters], "sd": [p.sd for p in parameters]},
+        "truth": [DEMO_GROUP[k] for k in GROUP_PRIOR.names],
+        "stops": STOPS,
+        "lookup": grid["lookup"],
+        "packed": grid["packed"],
+        "n_points": N_POINTS,
+        "scale": SCALE,
+        "exact": exact_answers(),
+    }
+
+
+def _hash_of(workflow: Any) -> str | None:
+    return getattr(workflow, "model_card", {}).get("sha256")
+
+
+def _check_workflow(workflow: Any) -> None:
+    import bayesflow as bf
+
+    network = getattr(workflow, "inference_network", None)
+    dim = getattr(getattr(network, "base_distribution", None), "dim", None)
+    if not isinstance(workflow, bf.CompositionalWorkflow) or dim != len(GROUP_PRIOR.names):
+        raise ValueError(
+            "workflow must be a trained CompositionalWorkflow for the seven group parameters, got "
+            f"{type(workflow).__name__} for {dim or 'an unknown number of'} parameters; use "
+            "load_pretrained('global'), or train a global_workflow()."
+        )
+
+
+class _Sampler:
+    """Answers a position of the sliders with draws of the real sampler."""
+
+    def __init__(self, workflow: Any, num_samples: int) -> None:
+        self.workflow, self.num_samples = workflow, num_samples
+        self.summaries: dict[tuple[int, int, int], np.ndarray] = {}
+        self.studies: dict[tuple[int, int], dict[str, Any]] = {}
+        self.sampler: Any = None
+        self.draws = 0
+
+    def __call__(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        chosen = dict(message)
+        number = int(chosen.pop("study", 0))
+        settings = Settings(**chosen)
+        study = self._study(number, settings.n_subjects)
+        start = time.perf_counter()
+        draws = self._draw(number, study["sim_data"], settings)
+        cell = summarize(draws, study["mean"], study["sd"])
+        return {
+            "cell": cell.to_json(),
+            "exact": study["exact"],
+            "truth": study["truth"],
+            "num_samples": self.num_samples,
+            "ms": 1000 * (time.perf_counter() - start),
+        }
+
+    def _load(self) -> None:
+        """Load the network at the first question, not with the page."""
+        from eamlab.live import LiveSampler
+        from eamlab.workflows import load_pretrained
+
+        if self.sampler is None:
+            self.workflow = self.workflow or load_pretrained("global")
+            self.sampler = LiveSampler(self.workflow, num_samples=self.num_samples)
+
+    def _draw(self, number: int, sim_data: np.ndarray, settings: Settings) -> Mapping[str, Any]:
+        from eamlab.compose import compose
+        from eamlab.groups import group_subjects, summarize_groups
+
+        self._load()
+        self.draws += 1
+        options = settings.options()
+        size = options.pop("group_size")
+        key = (number, settings.n_subjects, size)
+        if key not in self.summaries:
+            groups = group_subjects(sim_data, size)
+            self.summaries[key] = summarize_groups(self.workflow, [groups])
+        summaries = self.summaries[key]
+        options |= {"num_samples": self.num_samples, "seed": self.draws}
+        if settings.method == "gaussian":
+            return compose(self.workflow, None, summaries=summaries, **options)
+        del options["method"], options["num_samples"]
+        alone = {"mini_batch_size": 1, "d0": 1.0, "d1": 1.0} | options
+        return self.sampler.draw(summaries[0], **alone)
+
+    def _study(self, number: int, n_subjects: int) -> dict[str, Any]:
+        """Return data, truth and exact posterior of a study; number 0 is the demonstration."""
+        if (number, n_subjects) not in self.studies:
+            make = _demo_study if number == 0 else _new_study
+            self.studies[number, n_subjects] = make(number, n_subjects)
+        return self.studies[number, n_subjects]
+
+
+def _demo_study(_: int, n_subjects: int) -> dict[str, Any]:
+    demo = load_demo(n_subjects)
+    return _as_study(demo.sim_data, demo.truth, demo.exact)
+
+
+def _new_study(number: int, n_subjects: int) -> dict[str, Any]:
+    from eamlab.reference import exact_posterior
+    from eamlab.simulate import simulate_studies
+
+    if n_subjects > _LARGEST_NEW_STUDY:
+        raise ValueError(
+            f"The exact posterior of a new study of {n_subjects:,} subjects takes minutes, and "
+            "nothing is shown here without it: choose fewer subjects, or go back to the first "
+            "study."
+        )
+    study = simulate_studies(1, n_subjects, seed=_FIRST_SEED + number, scheme="exact")
+    exact = exact_posterior(study["sim_data"][0], 500, seed=number, progress=False)
+    truth = {k: float(study[k][0, 0]) for k in GROUP_PRIOR.names}
+    return _as_study(study["sim_data"][0], truth, exact)
+
+
+def _as_study(sim_data: np.ndarray, truth: Mapping[str, float], exact: Any) -> dict[str, Any]:
+    return {
+        "sim_data": sim_data,
+        "truth": [float(truth[k]) for k in GROUP_PRIOR.names],
+        "mean": exact.mean,
+        "sd": exact.sd,
+        "exact": exact_answer(exact.samples, exact.mean, exact.sd),
+    }
+
+
+def _sentence(grid: Mapping[str, Any], settings: Settings) -> str:
+    """Say what the still shows."""
+    start = (
+        f"Posterior of the seven group parameters of {settings.n_subjects:,} subjects, composed of "
+        f"{settings.n_groups:,} group posteriors, on the exact one."
+    )
+    if grid["packed"] is None:
+        return start
+    cell = cell_of(grid, settings)
+    return (
+        f"{start} Its means are {np.abs(cell.bias).min():.1f} to {np.abs(cell.bias).max():.1f} "
+        f"exact standard deviations off, its widths {cell.ratio.min():.2f} to "
+        f"{cell.ratio.max():.2f} times the exact ones."
+    )
+
+
+def _still(grid: Mapping[str, Any], settings: Settings) -> Figure:
+    """Return the picture as a figure."""
+    from eamlab.plots import posterior_figure
+
+    exact = load_demo(settings.n_subjects).exact
+    if grid["packed"] is None:
+        return posterior_figure({"exact": exact.samples}, truth=DEMO_GROUP)
+    points = cell_of(grid, settings).points
+    draws = {
+        k: exact.mean[k] + exact.sd[k] * z for k, z in zip(GROUP_PRIOR.names, points, strict=True)
+    }
+    return posterior_figure(draws, exact=exact, truth=DEMO_GROUP)

@@ -1,0 +1,303 @@
+"""The answers of the composition explorer, computed ahead: settings, cells, and their file.
+
+A cell is what the picture needs of one composed posterior: for every parameter a few equally
+probable draws, the distance of its mean to the exact one, and the ratio of the two widths. All is
+in units of the exact posterior, so that a cell is compact and reads the same at every number of
+subjects. ``scripts/precompute_explorer.py`` writes the file.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eamlab.demo import DEMO_SIZES, load_demo
+from eamlab.priors import GROUP_PRIOR
+
+__all__ = ["STOPS", "Cell", "Settings", "all_settings", "load_grid", "summarize", "write_grid"]
+
+STOPS: dict[str, tuple[Any, ...]] = {
+    "method": ("sum", "gaussian"),
+    "n_subjects": DEMO_SIZES,
+    "group_size": (5, 20, 100),
+    "mini_batch_size": (2, 10, 100),
+    "d0": (1.0, 0.1, 0.01),
+    "d1": (1.0, 0.1, 0.01),
+    "steps": (100, 300),
+}
+"""The positions of every slider, in the order in which cells are looked up."""
+
+N_POINTS = 25
+"""Equally probable draws kept of every parameter."""
+_EXACT_POINTS = 49
+_LARGEST = 1e6
+"""Exact sds; draws of a diverged solver are moved to this distance."""
+SCALE = 1000.0
+"""int16 per unit of asinh(distance) and of log(ratio): better than 0.1 %."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of one composition, as the sliders give them.
+
+    Attributes
+    ----------
+    method : {"sum", "gaussian"}
+        Scores added by Euler-Maruyama, or Gaussians multiplied.
+    n_subjects, group_size, mini_batch_size, steps : int
+        Numbers of subjects, of subjects per group, of groups per estimate of the score, of steps.
+    d0, d1 : float
+        Bridge at the data end and at the noise end.
+    """
+
+    method: str = "sum"
+    n_subjects: int = 1000
+    group_size: int = 5
+    mini_batch_size: int = 10
+    d0: float = 1.0
+    d1: float = 1.0
+    steps: int = 100
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value, stops = getattr(self, field.name), STOPS[field.name]
+            if value not in stops:
+                raise ValueError(f"{field.name} must be one of {stops}, got {value!r}.")
+
+    @property
+    def n_groups(self) -> int:
+        """Number of composed terms."""
+        return self.n_subjects // min(self.group_size, self.n_subjects)
+
+    def effective(self) -> Settings:
+        """Return the settings without what plays no part, so that equal runs are equal.
+
+        A group is no larger than the study and a mini-batch no larger than the number of groups;
+        a single group is not composed, and products of Gaussians have neither bridge nor
+        mini-batch.
+        """
+        changes: dict[str, Any] = {}
+        if self.n_groups == 1 or self.method == "gaussian":
+            changes |= {"mini_batch_size": 2, "d0": 1.0, "d1": 1.0}
+        if self.method == "gaussian":
+            changes |= {"steps": STOPS["steps"][0]}
+        group_size = next(g for g in STOPS["group_size"] if g >= min(self.group_size, self._least))
+        changes |= {"group_size": group_size}
+        settings = Settings(**asdict(self) | changes)
+        least = next((m for m in STOPS["mini_batch_size"] if m >= settings.n_groups), None)
+        if least is not None and settings.mini_batch_size > least:
+            settings = Settings(**asdict(settings) | {"mini_batch_size": least})
+        return settings
+
+    @property
+    def _least(self) -> int:
+        """The smallest stop that already takes all subjects as one group."""
+        return next(g for g in (*STOPS["group_size"], 10**9) if g >= self.n_subjects)
+
+    def options(self) -> dict[str, Any]:
+        """Return the options of `eamlab.compose`."""
+        common = {"group_size": min(self.group_size, self.n_subjects)}
+        if self.method == "gaussian":
+            return common | {"method": "gaussian"}
+        common |= {"method": "euler_maruyama", "steps": self.steps}
+        if self.n_groups == 1:
+            return common
+        batch = min(self.mini_batch_size, self.n_groups)
+        return common | {"mini_batch_size": batch, "d0": self.d0, "d1": self.d1}
+
+
+def all_settings() -> list[Settings]:
+    """Return every position of the sliders, the last of `STOPS` changing fastest."""
+    return [
+        Settings(**dict(zip(STOPS, values, strict=True)))
+        for values in itertools.product(*STOPS.values())
+    ]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What the picture needs of one posterior, in units of the exact one.
+
+    Attributes
+    ----------
+    points : ndarray (7, N_POINTS)
+        (draw - exact mean) / exact sd, at equally spaced probabilities.
+    bias, ratio : ndarray (7,)
+        (mean - exact mean) / exact sd, and sd / exact sd.
+    """
+
+    points: NDArray[np.float64]
+    bias: NDArray[np.float64]
+    ratio: NDArray[np.float64]
+
+    def packed(self) -> NDArray[np.int16]:
+        """Return the cell as int16 (7, N_POINTS + 2)."""
+        log_ratio = np.log(np.clip(self.ratio, 1e-6, 1e6))
+        far = np.arcsinh(np.column_stack([self.points, self.bias]))
+        return np.rint(SCALE * np.column_stack([far, log_ratio])).astype(np.int16)
+
+    @classmethod
+    def unpack(cls, packed: NDArray) -> Cell:
+        """Return the cell that `packed` (7, N_POINTS + 2) holds."""
+        values = np.asarray(packed, dtype=float) / SCALE
+        far = np.sinh(values[:, :-1])
+        return cls(far[:, :-1], far[:, -1], np.exp(values[:, -1]))
+
+    def to_json(self) -> dict[str, list]:
+        """Return the cell as lists, for a live answer."""
+        return {k: np.round(getattr(self, k), 4).tolist() for k in ("points", "bias", "ratio")}
+
+
+def summarize(
+    draws: Mapping[str, Any],
+    mean: Mapping[str, float],
+    sd: Mapping[str, float],
+    *,
+    n_points: int = N_POINTS,
+) -> Cell:
+    """Return the cell of a posterior.
+
+    Parameters
+    ----------
+    draws : mapping of name to array
+        Draws of the seven group parameters, of any shape. Draws that are not finite are moved far
+        out.
+    mean, sd : mapping of name to float
+        Of the exact posterior.
+    n_points : int, default 25
+        Equally probable draws to keep.
+
+    Returns
+    -------
+    Cell
+    """
+    z = np.stack([(np.ravel(draws[k]) - mean[k]) / sd[k] for k in GROUP_PRIOR.names])
+    z = np.clip(np.nan_to_num(z, nan=_LARGEST), -_LARGEST, _LARGEST)
+    at = (np.arange(n_points) + 0.5) / n_points
+    return Cell(np.quantile(z, at, axis=1).T, z.mean(axis=1), z.std(axis=1))
+
+
+def write_grid(
+    cells: Mapping[Settings, Cell], card: Mapping[str, Any], file: str | Path | None = None
+) -> None:
+    """Write cells, keyed by effective settings, with the card that says what made them.
+
+    Parameters
+    ----------
+    cells : mapping of Settings to Cell
+        One for each of ``{s.effective() for s in all_settings()}``.
+    card : mapping
+        Seed, number of draws, hash of the weights, versions, seconds.
+    file : path, optional
+        Where to; the shipped file by default.
+    """
+    keys = list(cells)
+    number = {settings: i for i, settings in enumerate(keys)}
+    lookup = np.array([number[s.effective()] for s in all_settings()], dtype=np.int16)
+    packed = np.stack([cells[key].packed() for key in keys])
+    grid = {
+        **card,
+        "stops": STOPS,
+        "cells": [list(asdict(key).values()) for key in keys],
+        "lookup": encode(lookup),
+        "packed": encode(packed),
+    }
+    target = _file(file)
+    partial = target.with_suffix(".partial")
+    partial.write_text(json.dumps(grid) + "\n")
+    partial.replace(target)
+
+
+def load_grid(file: str | Path | None = None) -> dict[str, Any]:
+    """Load the grid with the exact posteriors, prior and truth that belong to it.
+
+    Parameters
+    ----------
+    file : path, optional
+        The shipped file by default.
+
+    Returns
+    -------
+    dict
+        Ready to be sent to the widget, as JSON.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, was made with other slider positions, or with other weights than
+        those shipped.
+    """
+    source = _file(file)
+    if not source.exists():
+        raise ValueError(f"file: no {source}; run scripts/precompute_explorer.py.")
+    grid = json.loads(source.read_text())
+    if {k: tuple(v) for k, v in grid["stops"].items()} != STOPS:
+        raise ValueError(
+            f"file: {source.name} was made with other slider positions than the explorer has now; "
+            "run scripts/precompute_explorer.py again."
+        )
+    shipped = json.loads((Path(str(files("eamlab"))) / "weights" / "global.json").read_text())
+    if grid["sha256"] != shipped["sha256"]:
+        raise ValueError(
+            f"file: {source.name} was made with other weights than those shipped; run "
+            "scripts/precompute_explorer.py again."
+        )
+    return grid
+
+
+def cell_of(grid: Mapping[str, Any], settings: Settings) -> Cell:
+    """Return the cell of `settings`."""
+    position = [STOPS[k].index(v) for k, v in asdict(settings).items()]
+    flat = np.ravel_multi_index(position, [len(stops) for stops in STOPS.values()])
+    packed = decode(grid["packed"]).reshape(-1, len(GROUP_PRIOR.names), N_POINTS + 2)
+    return Cell.unpack(packed[decode(grid["lookup"])[flat]])
+
+
+@lru_cache(1)
+def exact_answers() -> dict[str, Any]:
+    """Return truth, prior and exact posterior of every study, as JSON."""
+    studies = {}
+    for n_subjects in STOPS["n_subjects"]:
+        exact = load_demo(n_subjects).exact
+        studies[str(n_subjects)] = exact_answer(exact.samples, exact.mean, exact.sd)
+    return studies
+
+
+def exact_answer(
+    samples: Mapping[str, Any], mean: Mapping[str, float], sd: Mapping[str, float]
+) -> dict[str, Any]:
+    """Return mean, sd and equally probable draws (in exact sds) of an exact posterior, as JSON."""
+    names = GROUP_PRIOR.names
+    cell = summarize(samples, mean, sd, n_points=_EXACT_POINTS)
+    return {
+        "mean": [float(mean[k]) for k in names],
+        "sd": [float(sd[k]) for k in names],
+        "points": np.round(cell.points, 3).tolist(),
+    }
+
+
+def encode(values: NDArray[np.int16]) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, dtype="<i2").tobytes()).decode()
+
+
+def decode(text: str) -> NDArray[np.int16]:
+    return np.frombuffer(base64.b64decode(text), dtype="<i2")
+
+
+def _file(file: str | Path | None) -> Path:
+    return Path(str(files("eamlab"))) / "data" / "explorer.json" if file is None else Path(file)
+
+
+def settings_of(values: Sequence[Any]) -> Settings:
+    """Return the settings that one row of the file's ``cells`` holds."""
+    return Settings(**dict(zip(STOPS, values, strict=True)))
