@@ -1,0 +1,41 @@
+"""Formulas are typeset from the book's own files, wherever the page is and however it is opened."""
+
+import pytest
+
+pytestmark = pytest.mark.browser
+
+PAGES = {"book/index.html": 3, "book/part/page.html": 3}  # formulas on each
+PHONE = {"viewport": {"width": 390, "height": 844}}
+
+DRAWN = """
+() => [...document.querySelectorAll("mjx-container")].map((formula) => ({
+    width: formula.querySelector("svg").getBoundingClientRect().width,
+    glyphs: formula.querySelectorAll("svg path[d], svg use").length,
+    unknown: formula.querySelectorAll("[data-mml-node=merror], [fill=red]").length,
+    spoken: formula.querySelector("mjx-assistive-mml math")?.textContent ?? "",
+}))
+"""
+UNTOUCHED = '() => document.querySelectorAll(".math:not(:has(mjx-container))").length'
+OVERFLOW = "() => document.scrollingElement.scrollWidth - window.innerWidth"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_formulas_are_typeset_and_readable_aloud(visit, name):
+    page = visit(name)
+    formulas = page.evaluate(DRAWN)
+    assert len(formulas) == PAGES[name]
+    assert page.evaluate(UNTOUCHED) == 0
+    for formula in formulas:
+        assert formula["width"] > 20 and formula["glyphs"] >= 5, formula
+        assert formula["unknown"] == 0 and len(formula["spoken"]) >= 5, formula
+
+
+def test_numbered_formula_can_be_referred_to(visit):
+    page = visit("book/index.html")
+    page.click("a.reference[href='#equation-posterior']")
+    assert page.locator("#equation-posterior mjx-container").is_visible()
+
+
+def test_wide_formula_does_not_widen_the_page(visit):
+    page = visit("book/part/page.html", **PHONE)
+    assert page.evaluate(OVERFLOW) <= 0
