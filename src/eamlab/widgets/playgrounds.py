@@ -10,6 +10,7 @@ import base64
 import math
 from collections.abc import Iterable, Mapping
 from functools import partial
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,10 +49,10 @@ FloatArray = NDArray[np.float64]
 def _number(settings: Settings, name: str, low: float = -math.inf, high: float = math.inf) -> float:
     """Return one setting as a number in [low, high]."""
     value = settings.get(name)
-    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not number or not low <= value <= high:  # NaN fails as well
+    x = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
+    if not low <= x <= high:  # NaN fails as well
         raise ValueError(f"{name} must be a number between {low:g} and {high:g}, got {value!r}.")
-    return float(value)
+    return x
 
 
 def _whole(settings: Settings, name: str, low: int = 0, high: int = 2**31) -> int:
@@ -282,11 +283,11 @@ def _population_figure() -> Figure:
     figure = Figure(figsize=(7.0, 3.2), layout="constrained", facecolor="#fcfcfa")
     ax = figure.add_subplot(facecolor="#fcfcfa")
     for choice, role, sign in ((1, "upper", 1), (0, "lower", -1)):
-        values = [x[:, None] for x in people]
-        density = sign * np.exp(log_density(time, choice, *values, beta))
+        nu, alpha, t0 = people[..., None]
+        density = sign * np.exp(log_density(time, choice, nu, alpha, t0, beta))
         ax.plot(time, density[:_PEOPLE].T, color=PALETTE[role], lw=0.6, alpha=0.5)
         ax.plot(time, density.mean(0), color=PALETTE["truth"], lw=2.5)
-        label = {"transform": ax.transAxes, "ha": "right", "color": PALETTE[role]}
+        label: dict[str, Any] = {"transform": ax.transAxes, "ha": "right", "color": PALETTE[role]}
         ax.text(0.98, 0.9 if sign > 0 else 0.06, f"{role} choices", **label)
     ax.set(xlabel="response time (s)", yticks=[], ylim=(-3, 5))
     return figure
@@ -298,12 +299,12 @@ def _population_figure() -> Figure:
 
 _TRUTH, _NOISE_SD = 0.8, 1.0
 _UNIT = 5e-4  # of the observations, which travel as 16-bit integers
-_LIVE_PARTICLES = 1_000
+_LIVE_PARTICLES, _LIVE_WORK = 1_000, 50_000_000  # particles at most; observations looked at
 _ALL = 10_000
 _TOY_STOPS: dict[str, list[float]] = {
     "J": [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, _ALL],
     "mini_batch": [1, 2, 5, 10, 20, 50, 100, _ALL],
-    "steps": [20, 50, 100, 200, 500, 1000],
+    "steps": [20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000],
     "d0": [0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1],
     "d1": [1e-4, 2e-4, 5e-4, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1],
 }
@@ -357,13 +358,15 @@ def _observations() -> FloatArray:
     return np.round(y / _UNIT) * _UNIT
 
 
-def _sample_toy(settings: Settings, num_samples: int = _LIVE_PARTICLES) -> dict[str, Any]:
+def _sample_toy(settings: Settings) -> dict[str, Any]:
     """Sample the toy at one position of the sliders; draws that are no numbers become None."""
     n_groups, size = (_whole(settings, k, 1, _ALL) for k in ("J", "mini_batch"))
-    steps, seed = _whole(settings, "steps", 1, 1000), _whole(settings, "seed")
+    steps, seed = _whole(settings, "steps", 1, 10_000), _whole(settings, "seed")
     d0, d1 = (_number(settings, k, 1e-6, 1.0) for k in ("d0", "d1"))
     kind, solver = _one_of(settings, "score", _SCORES), _one_of(settings, "solver", _SOLVERS)
     score = _toy_score(_observations()[:n_groups], kind, min(size, n_groups), seed)
+    work = steps * (size if size < n_groups else 1)
+    num_samples = min(_LIVE_PARTICLES, max(100, _LIVE_WORK // work))
     with np.errstate(over="ignore", invalid="ignore"):  # a sampler that diverges is part of it
         draws = reverse_diffusion(
             lambda x, t: bridge(t, d0, d1) * score(x, t), num_samples,

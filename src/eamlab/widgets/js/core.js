@@ -217,8 +217,8 @@
       timer = setTimeout(() => {
         free();
         busy?.(false);
-        problem?.("The kernel does not answer: it is busy or was restarted. What you see is " +
-          "precomputed; run the cell again for live answers.");
+        problem?.("The kernel does not answer: it is busy or was restarted. The picture goes on " +
+          "without it; run the cell again for live answers.");
         next();
       }, PATIENCE_MS);
       try {
@@ -226,7 +226,8 @@
       } catch {
         free();
         busy?.(false);
-        problem?.("The kernel is gone. What you see is precomputed; run the cell again.");
+        problem?.("The kernel is gone. The picture goes on without it; run the cell again for " +
+          "live answers.");
       }
     };
     const receive = (message) => {

@@ -76,11 +76,11 @@
       const evidence = eam.scale(0, alpha, middle[1] - 4, middle[0] + 4);
       const inside = (v) => Math.min(Math.max(v, -0.02 * alpha), 1.02 * alpha);
       const p = eam.ddm.probability(settings);
-      const side = (role, [from, to], share) => {
+      const side = (role, [from, to]) => {
         const y = role === "upper" ? eam.scale(0, peak, to, from) : eam.scale(0, peak, from, to);
         const height = (count) => Math.min(count / (result.n * result.width), peak);
         const line = times.map((t, i) => [x(t), y(exact[role][i])]);
-        const words = `${role} bound, choice ${role === "upper" ? 1 : 0}: ${eam.percent(share)}`;
+        const words = `${role} bound, choice ${role === "upper" ? 1 : 0}`;
         return [
           eam.svg("path", { style: `fill:var(--eam-${role});fill-opacity:0.5`,
             d: eam.bars(result[role].map(height), result.first, result.width, x, y, y(0)) }),
@@ -116,7 +116,7 @@
         `${inward ? ", bounds moved inward" : ""}. ${words}`;
       const svg = eam.svg("svg", { role: "img", "aria-label": label, width, height: 352,
         viewBox: `0 0 ${width} 352` },
-      side("upper", top, p), side("lower", bottom, 1 - p),
+      side("upper", top), side("lower", bottom),
       eam.svg("path", { style: "stroke:var(--eam-exact);stroke-dasharray:2 3",
         d: `M${x(0)} ${evidence(beta * alpha)}H${x(t0)}` }),
       paths, bound("upper", alpha), bound("lower", 0),

@@ -9,6 +9,9 @@
     ["t0", "t₀ (s)", 0, 1.2]];
   let clips = 0;
 
+  /** Times of a person's curve, closest where it rises. */
+  const times = (t0) => Array.from({ length: 90 }, (_, i) => t0 + (END - t0) * (i / 89) ** 2);
+
   /** Mean and sd of nu, log alpha and log t0 between people. */
   const levels = (group) => ({
     nu: [group.mu_nu, Math.exp(group.log_sigma_nu)],
@@ -46,7 +49,8 @@
     const anyone = (group) => {
       const { nu, alpha, t0 } = levels(group);
       const beta = betaOf(group.beta_raw);
-      const sum = { upper: new Array(TIMES.length).fill(0), lower: new Array(TIMES.length).fill(0) };
+      const zeros = () => new Array(TIMES.length).fill(0);
+      const sum = { at: TIMES, upper: zeros(), lower: zeros() };
       for (const [z1, z2] of nodes) {
         const one = { nu: nu[0], beta, alpha: Math.exp(alpha[0] + alpha[1] * z1),
           t0: Math.exp(t0[0] + t0[1] * z2) };
@@ -82,12 +86,16 @@
       const [top, zero, bottom] = [122, 232, 342];
       const x = eam.scale(0, END, 8, width - 8);
       const mean = anyone(group);
-      const curves = people.map((one) => eam.ddm.densities(TIMES, one));
-      const peaks = curves.map(({ upper, lower }) => Math.max(...upper, ...lower));
-      const peak = peaks.sort((a, b) => a - b)[Math.floor(0.9 * peaks.length)];
+      const curves = people.filter(({ t0 }) => t0 < END).map((one) => {
+        const at = times(one.t0);
+        return { at, ...eam.ddm.densities(at, one) };
+      });
+      // People may be sharper than can be drawn to scale: three times the population's peak at most.
+      const peak = Math.min(3 * Math.max(...mean.upper, ...mean.lower),
+        1.05 * Math.max(...curves.map(({ upper, lower }) => Math.max(...upper, ...lower))));
       const heights = { upper: eam.scale(0, peak, zero, top), lower: eam.scale(0, peak, zero, bottom) };
       const line = (density, side) =>
-        eam.path(TIMES.map((t, i) => [x(t), heights[side](density[side][i])]));
+        eam.path(density.at.map((t, i) => [x(t), heights[side](density[side][i])]));
       const clip = `eam-people-${++clips}`;
       const side = (role) => [
         result.histogram ? eam.svg("path", { style: `fill:var(--eam-${role});fill-opacity:0.3`,
@@ -99,12 +107,12 @@
           d: line(mean, role) }),
       ];
       const share = people.map(eam.ddm.probability);
-      const times = people.map(eam.ddm.meanTime);
+      const means = people.map(eam.ddm.meanTime);
       const range = (values, digits) =>
         `${eam.number(Math.min(...values), digits)} to ${eam.number(Math.max(...values), digits)}`;
       const words = `${people.length} people. Upper choices: ${range(share.map((p) => 100 * p), 0)} % ` +
         `of a person's, ${eam.percent(average(share))} on average. Mean response times: ` +
-        `${range(times, 2)} s. Drifts: ${range(result.nu, 1)}, boundaries: ` +
+        `${range(means, 2)} s. Drifts: ${range(result.nu, 1)}, boundaries: ` +
         `${range(result.alpha, 2)}, non-decision times: ${range(result.t0, 2)} s, ` +
         `β = ${eam.number(beta, 3)} for all.`;
       const at = parameters.map(({ name }) => `${name} = ${eam.number(group[name], 2)}`).join(", ");

@@ -5,6 +5,7 @@
   const N_PARTICLES = 500;
   const WORK_A_FRAME = 600000;
   const DIVERGED = 1000;  // exact sds
+  const ENOUGH = 20;  // draws to judge by
   const N_BINS = 80;
   const AXES = [5, 8, 12, 20];  // half widths, in exact sds
 
@@ -80,7 +81,7 @@
     const sd = Math.sqrt(good.reduce((a, b) => a + (b - mean) ** 2 / good.length, 0));
     const far = Math.max(0, ...good.map((x) => Math.abs(x - exact.mean))) / exact.sd;
     return { n, good, far, bias: (mean - exact.mean) / exact.sd, ratio: sd / exact.sd,
-      diverged: good.length < n || !(far < DIVERGED) };
+      few: n < ENOUGH, diverged: good.length < n || !(far < DIVERGED) };
   };
 
   eam.widgets.toy = (el, page, model) => {
@@ -103,13 +104,14 @@
       return { result, more };
     };
 
-    const verdict = ({ n, good, far, bias, ratio, diverged }) => {
+    const verdict = ({ n, good, far, bias, ratio, few, diverged }) => {
+      if (few && !diverged) return "More are coming.";
       if (!diverged) {
         return `Bias: ${eam.number(bias, 2)} exact sds. Width: ${eam.number(ratio, 2)} times the exact.`;
       }
       const reach = good.length < n ? `${eam.count(n - good.length)} draws are beyond all numbers`
         : `draws lie up to ${far.toExponential(0).replace("e+", " × 10^")} exact sds away`;
-      return `The sampler diverged: ${reach}. Take more steps, or a smaller d1.`;
+      return `The sampler diverged: ${reach}. Try more steps, or another d1.`;
     };
 
     const picture = ({ particles }, settings, width) => {
@@ -145,7 +147,7 @@
         `${settings.solver.toUpperCase()}. ${words}`;
       const note = (text, line, role) => eam.svg("text", { x: width - 10, y: 14 + 16 * line,
         "text-anchor": "end", style: role ? `fill:var(--eam-${role})` : null }, text);
-      const notes = facts.diverged ? [note("diverged", 0, "accent")]
+      const notes = facts.few && !facts.diverged ? [] : facts.diverged ? [note("diverged", 0, "accent")]
         : [note(`bias ${eam.number(facts.bias, 2)} exact sds`, 0),
           note(`width ${eam.number(facts.ratio, 2)} × exact`, 1)];
       const svg = eam.svg("svg", { role: "img", "aria-label": label, width, height: 262,

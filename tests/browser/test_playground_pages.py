@@ -475,17 +475,28 @@ def test_an_error_of_python_is_shown_beside_the_picture(live, widgets):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_notebook_module_holds_all_that_the_widget_needs(page, widgets, name):
-    """The module runs where no page has loaded the scripts."""
+def test_notebook_module_needs_nothing_but_its_model(page, widgets, name):
+    """The module draws where no page has loaded the scripts."""
+    widget = widgets[name]
+    with mock.patch.object(widget, "send") as send:
+        widget._receive(None, {"type": "hello"}, None)
+    greeting = json.loads(json.dumps(send.call_args.args[0], allow_nan=False))
     tab = page.context.new_page()
     tab.goto("about:blank")
-    kind = tab.evaluate(
-        """async (text) => {
+    tab.evaluate(
+        """async ([text, greeting, name]) => {
           const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
           const { default: entry } = await import(url);
-          return [typeof entry.render, typeof eamlab.playground, typeof eamlab.ddm];
+          const hear = new Set();
+          const model = { on: (_, f) => hear.add(f), off: (_, f) => hear.delete(f),
+            send: (message) => {
+              if (message.type === "hello") setTimeout(() => hear.forEach((f) => f(greeting)));
+            } };
+          document.body.id = name;
+          entry.render({ model, el: document.body });
         }""",
-        widgets[name]._esm,
+        [widget._esm, greeting, name],
     )
+    tab.wait_for_selector(f"#{name} svg[role=img]")
+    assert tab.locator(f"#{name} .eam-tag").get_attribute("data-life") == "static"
     tab.close()
-    assert kind == ["function", "function", "object"]
