@@ -30,12 +30,14 @@ _EXPORTS = {
     "reference": ("exact_posterior", "joint_posterior", "subject_posterior"),
     "grade": ("grade", "grade_many"),
     "live": ("LiveSampler",),
+    "trials": ("read_trials",),
+    "results": ("write_results",),
     "widgets.composition": ("explorer",),
     "widgets.film": ("film",),
     "widgets.playgrounds": ("decision_playground", "population_playground", "toy_playground"),
 }
 _MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
-_MODULES = ("plots", *(module for module in _EXPORTS if "." not in module))
+_MODULES = ("plots", "exercises", *(module for module in _EXPORTS if "." not in module))
 
 __all__ = sorted(_MODULE_OF)
 
