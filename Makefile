@@ -50,8 +50,8 @@ test: $(VENV) ## all tests that take seconds, and every chapter
 	$(PY) -m pytest $(ARGS)
 
 .PHONY: test-unit
-test-unit: $(VENV) ## the fast tests without the chapters
-	$(PY) -m pytest -m "not slow and not book" $(ARGS)
+test-unit: $(VENV) ## the fast tests without the chapters and the browser
+	$(PY) -m pytest -m "not slow and not book and not browser" $(ARGS)
 
 .PHONY: test-all
 test-all: $(VENV) ## every test, the slow statistical ones included
@@ -91,3 +91,19 @@ distclean: clean ## remove .venv too
 	rm -rf .venv
 
 .PHONY: rebuild
+
+.PHONY: audit
+audit: $(BENCH) ## known vulnerabilities of the pinned versions; their licenses in LICENSES.md
+	$(PY) scripts/audit.py $(ARGS)
+
+.PHONY: notebooks
+notebooks: $(VENV) ## write the notebooks that Binder and Colab open, from the chapters
+	$(PY) scripts/make_notebooks.py $(ARGS)
+
+.PHONY: links
+links: $(VENV) ## follow every link of the chapters
+	@$(PY) scripts/build_book.py --links
+
+.PHONY: binder-check
+binder-check: $(VENV) ## run every chapter as a hosted session does: 1 CPU, 2 GB (an hour)
+	$(PY) scripts/check_binder.py $(ARGS)

@@ -314,6 +314,81 @@ def bench_population() -> list[Row]:
     ]  # fmt: skip
 
 
+def _moved_sliders(n: int) -> list[dict[str, float]]:
+    """Bridges as a reader would try them: both ends between 0.1 and 1."""
+    values = np.round(10 ** np.random.default_rng(SEED).uniform(-1, 0, size=(n, 2)), 2)
+    return [{"d0": d0, "d1": d1} for d0, d1 in values]
+
+
+def _library_draw(workflow: Any, summaries: np.ndarray, *, d0: float, d1: float, seed: int) -> Any:
+    import keras
+
+    from eamlab.compose import prior_score
+
+    return workflow.compositional_sample(
+        summaries=summaries[None], num_samples=100, method="euler_maruyama", steps=100,
+        mini_batch_size=10, compositional_bridge_d0=d0, compositional_bridge_d1=d1,
+        compute_prior_score=prior_score("diffused"), seed=keras.random.SeedGenerator(seed),
+    )  # fmt: skip
+
+
+def bench_live(n_rounds: int = 8, per_round: int = 6) -> list[Row]:
+    """From slider to answer: 10,000 subjects in groups of 5, 100 draws, 100 steps.
+
+    In each round six draws of the live sampler and one of BayesFlow's, all with other bridges.
+    """
+    import psutil
+
+    from eamlab.groups import split_subjects, summarize_groups
+    from eamlab.live import LiveSampler
+
+    study = el.simulate_studies(1, 10_000, 30, seed=SEED, scheme="exact")["sim_data"]
+    workflow = el.load_pretrained("global")
+    settings = {"mini_batch_size": 10, "steps": 100}
+    start = time.perf_counter()
+    summaries = summarize_groups(workflow, split_subjects(study, (5,) * 2000))[0]
+    sampler = LiveSampler(workflow, 100)
+    sampler.draw(summaries, d0=1.0, d1=1.0, seed=0, **settings)
+    first = time.perf_counter() - start
+
+    process = psutil.Process()
+    before = process.memory_info().rss
+    moved = _moved_sliders(n_rounds * (per_round + 1))
+    live: list[float] = []
+    library: list[float] = []
+    grown, cpu = 0, 0.0
+    for seed, bridge in enumerate(tqdm(moved, "live")):
+        ours = seed % (per_round + 1) < per_round
+        rss, used = process.memory_info().rss, time.process_time()
+        start = time.perf_counter()
+        if ours:
+            sampler.draw(summaries, seed=seed, **bridge, **settings)
+            cpu += time.process_time() - used
+            grown += process.memory_info().rss - rss
+        else:
+            _library_draw(workflow, summaries, seed=seed, **bridge)
+        (live if ours else library).append(time.perf_counter() - start)
+    median, p95 = (float(np.quantile(live, q)) * 1e3 for q in (0.5, 0.95))
+    t = {"live": median / 1e3, "library": float(np.median(library))}
+    details = {
+        "draws": len(live),
+        "cpu_ms": round(cpu / len(live) * 1e3),
+        "load": os.getloadavg(),
+        "mb_before": round(before / 2**20),
+        "mb_grown_in_live_draws": round(grown / 2**20, 1),
+    }
+    return [
+        Row("live: median ms from slider to 100 draws of 10,000 subjects", "live", "",
+            round(median), "<= 300 ms", median <= 300, details),
+        Row("live: 95 % of these are faster than, ms", "live", "", round(p95), "<= 600 ms",
+            p95 <= 600),
+        Row("live: seconds of first use, summaries and compiling included", "live", "",
+            round(first, 1), "<= 5 s", first <= 5),
+        ratio_row("live sampler against workflow.compositional_sample", "live", "library", t, 5,
+                  library_seconds=library),
+    ]  # fmt: skip
+
+
 def bench_quick_training() -> list[Row]:
     from eamlab.train import train
     from eamlab.workflows import get_preset
@@ -385,6 +460,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "training-step": bench_training_step,
     "ten-thousand": bench_ten_thousand,
     "population": bench_population,
+    "live": bench_live,
     "quick-training": bench_quick_training,
     "calibration": bench_calibration,
 }

@@ -14,9 +14,16 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         """Keep the terminal for the address."""
 
 
+def port_asked_for() -> int:
+    text = os.environ.get("PORT") or "8000"
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        sys.exit(f"PORT must be a number from 1 to 65535, not {text!r}: make serve PORT=8000")
+    return int(text)
+
+
 def server(first_port: int) -> http.server.ThreadingHTTPServer:
     handler = functools.partial(Handler, directory=str(PAGES))
-    for port in range(first_port, first_port + 20):
+    for port in range(first_port, min(first_port + 20, 65536)):
         try:
             return http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
         except OSError:
@@ -27,7 +34,7 @@ def server(first_port: int) -> http.server.ThreadingHTTPServer:
 def main() -> None:
     if not (PAGES / "index.html").exists():
         sys.exit("There is no rendered book yet: run `make book` first.")
-    with server(int(os.environ.get("PORT", "8000"))) as pages:
+    with server(port_asked_for()) as pages:
         address = f"http://127.0.0.1:{pages.server_port}/"
         print(f"The book is at {address} (stop with Ctrl-C)", flush=True)
         try:

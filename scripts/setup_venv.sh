@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 extras=$(IFS=,; echo "${*:-book,test,dev}")
 stamp=.venv/.complete
 log=.venv/install.log
+gigabytes=3  # without the cache of pip
 
 stop() { echo "eamlab: $1" >&2; exit 1; }
 
@@ -36,12 +37,33 @@ healthy() {  # complete, not moved, and its interpreter still there
 
 explain() {  # the sentence for the usual causes of a failed install, read from pip's own words
     grep -v '^WARNING' "$log" | tail -n 25 >&2
-    if grep -qiE 'no space left' "$log"; then
-        stop "the disk is full: about 4 GB are needed for .venv; free some and run the command again."
-    elif grep -qiE 'connection|resolution|timed out|network is unreachable|proxyerror' "$log"; then
+    if grep -qiE 'no space left|disk quota exceeded' "$log"; then
+        stop "the disk is full: about $gigabytes GB are needed for .venv; free some and run the command again."
+    elif grep -qiE 'connection|name resolution|timed out|network is unreachable|proxyerror' "$log"; then
         stop "the packages could not be fetched: check the network and run the command again."
     fi
     stop "the installation failed (above, and in full in $log); mend the cause and run the command again."
+}
+
+room() {  # said before half an hour of downloads, not after
+    [ -w . ] || stop "$PWD cannot be written to: copy it to a folder of your own and run the command there."
+    local free
+    free=$(df -Pk . 2>/dev/null | awk 'NR == 2 {print int($4 / 1048576)}')
+    if [ -n "$free" ] && [ "$free" -lt "$gigabytes" ]; then
+        stop "the disk has $free GB left, and .venv needs about $gigabytes; free some and run the command again."
+    fi
+}
+
+make_venv() {
+    local words
+    rm -rf .venv || stop "the old .venv cannot be removed: remove it yourself and run the command again."
+    words=$("$1" -m venv .venv 2>&1) && return
+    echo "$words" >&2
+    case $words in
+        *[Nn]"o space left"*)
+            stop "the disk is full: about $gigabytes GB are needed for .venv; free some and run the command again." ;;
+    esac
+    stop "$1 cannot make virtual environments; install its venv module (Debian: python3.12-venv) and run the command again."
 }
 
 if healthy; then
@@ -49,10 +71,9 @@ if healthy; then
     rm -f "$stamp"
 else
     python=$(find_python)
+    room
     echo "eamlab: building .venv with $("$python" --version); this takes a few minutes"
-    rm -rf .venv
-    "$python" -m venv .venv \
-        || stop "$python cannot make virtual environments; install its venv module (Debian: python3.12-venv) and run the command again."
+    make_venv "$python"
 fi
 
 .venv/bin/python -m pip install --disable-pip-version-check --no-input --quiet \

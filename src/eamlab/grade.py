@@ -2,15 +2,17 @@
 
 A recovery plot cannot see a posterior that is five times too narrow or off by ten of its own
 standard deviations. These measures can, because the exact posterior is known: `grade` compares one
-pair, `grade_many` says how certain the picture is over several studies. Both work for any named
-draws: group parameters or the parameters of one subject.
+pair, `grade_studies` many pairs, and `grade_many` says how certain the picture is over several
+studies. All work for any named draws: group parameters or the parameters of one subject.
 """
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,11 +23,13 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
+from eamlab import __version__
+from eamlab.parallel import Checkpoint, digest, each
 from eamlab.reference import ExactPosterior
 
 FloatArray = NDArray[np.float64]
 
-__all__ = ["C2ST", "Grade", "GradeSummary", "c2st", "grade", "grade_many"]
+__all__ = ["C2ST", "Grade", "GradeSummary", "c2st", "grade", "grade_many", "grade_studies"]
 
 _N_BOOTSTRAP = 1000
 
@@ -196,6 +200,139 @@ def grade_many(grades: Sequence[Grade], *, seed: int = 0) -> GradeSummary:
         rows.append(_summary_row(study, rng))
     table = pd.DataFrame(rows, index=index)
     return GradeSummary(table, _summary_c2st(grades, rng), len(grades), grades)
+
+
+def grade_studies(
+    composed: Mapping[str, Any],
+    exact: Sequence[ExactPosterior | Mapping[str, Any]],
+    *,
+    truth: Mapping[str, Any] | None = None,
+    level: float = 0.9,
+    classify: bool = True,
+    seed: int = 0,
+    progress: bool | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+) -> GradeSummary:
+    """Grade many studies, one after the other or many at once, and aggregate the grades.
+
+    joblib runs them, as in `eamlab.exact_posteriors`; the grades are the same wherever they run.
+
+    Parameters
+    ----------
+    composed : mapping of str to array_like (n_studies, S, 1) or (n_studies, S)
+        Draws per parameter, as `eamlab.compose` returns them. Entries that `exact` does not have
+        are ignored.
+    exact : sequence of ExactPosterior or mapping
+        One per study, as `eamlab.exact_posteriors` returns them.
+    truth : mapping of str to array_like (n_studies, 1) or (n_studies,), optional
+        True values, where known, as `eamlab.simulate_studies` returns them.
+    level, classify
+        As in `grade`.
+    seed : int, default 0
+        Every study gets a seed of its own for its two-sample test, spawned from this one.
+    progress : bool, optional
+        Default: a bar over studies when it takes more than two seconds.
+    checkpoint : path, optional
+        A folder that keeps each study's grade as it comes. The same call with the same folder
+        takes from there what is done, and goes on with the rest.
+
+    Returns
+    -------
+    GradeSummary
+        ``.grades`` has those of the single studies, in order.
+
+    Raises
+    ------
+    ValueError
+        As in `grade` and `grade_many`, and if the numbers of studies differ.
+    """
+    seeds = np.random.SeedSequence(seed).spawn(len(exact))
+    tasks = [
+        _Task(
+            _of_study(composed, i, len(exact), "composed"),
+            key,
+            _of_study(truth or {}, i, len(exact), "truth", key),
+            level,
+            classify,
+            int(child.generate_state(1)[0]),
+        )
+        for i, (key, child) in enumerate(zip(exact, seeds, strict=True))
+    ]
+    kept = None if checkpoint is None else Checkpoint(checkpoint, _key, _arrays, _from_arrays)
+    grades = each(_grade_of_task, tasks, label="grades", progress=progress, checkpoint=kept)
+    return grade_many(grades, seed=seed)
+
+
+class _Task(NamedTuple):
+    """What `grade` takes for one of many studies."""
+
+    composed: dict[str, FloatArray]
+    exact: ExactPosterior | Mapping[str, Any]
+    truth: dict[str, FloatArray]
+    level: float
+    classify: bool
+    seed: int
+
+
+def _of_study(
+    values: Mapping[str, Any], index: int, n_studies: int, label: str, key: Any = None
+) -> dict[str, FloatArray]:
+    """Entries of one study, those that `key` has if given."""
+    found = {}
+    for name, value in values.items():
+        if key is not None and name not in getattr(key, "samples", key):
+            continue
+        array = np.asarray(value, dtype=float)
+        if array.ndim == 0 or len(array) != n_studies:
+            raise ValueError(
+                f"{label}[{name!r}] must have one entry for each of the {n_studies} exact "
+                f"posteriors, got shape {array.shape}."
+            )
+        found[name] = array[index]
+    return found
+
+
+def _grade_of_task(task: _Task) -> Grade:
+    return grade(
+        task.composed,
+        task.exact,
+        truth=task.truth,
+        level=task.level,
+        classify=task.classify,
+        seed=task.seed,
+    )
+
+
+def _key(task: _Task) -> str:
+    exact = task.exact
+    if isinstance(exact, ExactPosterior):
+        exact = {"samples": exact.array, "mean": exact.mean, "sd": exact.sd}
+    else:
+        exact = {name: np.asarray(draws) for name, draws in exact.items()}
+    settings = [task.level, task.classify, task.seed, __version__]
+    return f"grade-{digest(task.composed, exact, task.truth, settings)}"
+
+
+def _arrays(graded: Grade) -> dict[str, NDArray]:
+    """A `Grade` as named arrays."""
+    test = None if graded.c2st is None else asdict(graded.c2st)
+    return {
+        "values": graded.table.to_numpy(float),
+        "parameters": np.array(graded.table.index, dtype=str),
+        "measures": np.array(graded.table.columns, dtype=str),
+        "rest": np.array(json.dumps({"c2st": test, "level": graded.level})),
+    }
+
+
+def _from_arrays(stored: Mapping[str, NDArray]) -> Grade:
+    """Undo `_arrays`."""
+    index = pd.Index(stored["parameters"].tolist(), name="parameter")
+    table = pd.DataFrame(stored["values"], index, stored["measures"].tolist())
+    rest = json.loads(str(stored["rest"]))
+    test = rest["c2st"]
+    if test is not None:
+        test = C2ST(**test | {"interval": tuple(test["interval"])})
+    return Grade(table, test, rest["level"])
 
 
 def c2st(

@@ -300,14 +300,19 @@ class LiveSampler:
 
 
 def _prepare(network: Any, summaries: np.ndarray) -> _Groups:
-    """Compute what depends on the groups alone, in double precision where it is cheap."""
+    """Compute what depends on the groups alone, in double precision where it is cheap.
+
+    They are padded first: TensorFlow keeps something of every new shape it multiplies.
+    """
+    capacity = _LEAST_CAPACITY
+    while capacity < len(summaries):
+        capacity *= 2
+    summaries = _padded(summaries, capacity)
     subnet, dim = network.subnet, network.base_distribution.dim
     mean, precision = (ops.convert_to_numpy(a) for a in network.anchor(summaries, dim))
     width, axes = np.linalg.eigh(precision.astype("float64"))
-    units = subnet.c_proj.units
-    share = ops.matmul(
-        subnet.activation(subnet.c_proj(summaries)), subnet.merge_proj.kernel[units:]
-    )
+    kernel = subnet.merge_proj.kernel[subnet.c_proj.units :]
+    share = ops.matmul(subnet.activation(subnet.c_proj(summaries)), kernel)
     groups = _Groups(
         axes=axes,
         width=width,
@@ -317,10 +322,7 @@ def _prepare(network: Any, summaries: np.ndarray) -> _Groups:
         known=np.any(summaries != 0.0, axis=-1, keepdims=True),
         merged=ops.convert_to_numpy(share + subnet.merge_proj.bias),
     )
-    capacity = _LEAST_CAPACITY
-    while capacity < len(summaries):
-        capacity *= 2
-    return _Groups(*(ops.convert_to_tensor(_padded(a.astype("float32"), capacity)) for a in groups))
+    return _Groups(*(ops.convert_to_tensor(a.astype("float32")) for a in groups))
 
 
 def _denoised(network: Any, groups: _Groups, x: Tensor, log_snr: Tensor) -> Tensor:

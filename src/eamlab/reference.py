@@ -21,14 +21,17 @@ before it,
 
 from __future__ import annotations
 
+import json
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from eamlab import __version__
 from eamlab.density import FloatArray
 from eamlab.exact.individual import draw_subject
 from eamlab.exact.joint import sample_joint
@@ -47,13 +50,16 @@ from eamlab.exact.samplers import (
 )
 from eamlab.exact.study import Subject, boundary_shift, group_draws, subjects_of
 from eamlab.exact.tables import Domain, build_tables
+from eamlab.parallel import Checkpoint, digest, each
 from eamlab.priors import GROUP_PRIOR
+from eamlab.simulate import Seed, seed_sequence
 
 __all__ = [
     "ExactPosterior",
     "JointPosterior",
     "ReferenceWarning",
     "exact_posterior",
+    "exact_posteriors",
     "joint_posterior",
     "log_likelihood",
     "subject_posterior",
@@ -178,13 +184,30 @@ def exact_posterior(
     Navarro & Fuss (2009) for the density; Roberts & Rosenthal (2009) for adaptive Metropolis;
     Vehtari et al. (2024) for the Pareto diagnostic; Broadie, Glasserman & Kou (1997) for `em_dt`.
     """
+    _check_options(num_samples, method)
+    subjects, shift = subjects_of(sim_data), boundary_shift(em_dt)
+    posterior = _exact(subjects, num_samples, np.random.default_rng(seed), shift, method, progress)
+    for message in posterior.warnings:
+        warnings.warn(message, ReferenceWarning, stacklevel=2)
+    return posterior
+
+
+def _check_options(num_samples: int, method: str) -> None:
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1; got {num_samples}.")
     if method not in ("auto", "mcmc", "importance"):
         raise ValueError(f"method must be 'auto', 'mcmc' or 'importance'; got {method!r}.")
-    subjects = subjects_of(sim_data)
-    rng = np.random.default_rng(seed)
-    shift = boundary_shift(em_dt)
+
+
+def _exact(
+    subjects: Sequence[Subject],
+    num_samples: int,
+    rng: np.random.Generator,
+    shift: float,
+    method: str,
+    progress: bool | None,
+) -> ExactPosterior:
+    """Draw from the exact posterior of checked data; failed diagnostics are kept, not issued."""
     if len(subjects) <= _MOST_FOR_CHAINS:
         likelihood = Likelihood(build_tables(subjects, Domain.prior(), shift, progress), progress)
         start = None
@@ -194,6 +217,120 @@ def exact_posterior(
         method = "mcmc" if start is None else "importance"
     sample = _draw(likelihood, start, num_samples, method, rng, progress)
     return _packed(sample, likelihood, num_samples, rng)
+
+
+# --------------------------------------------------------------------------------------------------
+# Many studies
+# --------------------------------------------------------------------------------------------------
+
+
+def exact_posteriors(
+    sim_data: Sequence[ArrayLike | Sequence[ArrayLike]] | NDArray,
+    num_samples: int = 1000,
+    *,
+    seed: Seed,
+    em_dt: float | None = None,
+    method: str = "auto",
+    progress: bool | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+) -> list[ExactPosterior]:
+    """Draw from the exact posteriors of many studies, one after the other or many at once.
+
+    joblib runs them: ``with joblib.parallel_config(n_jobs=4):`` uses four processes, and
+    ``backend="dask"`` or ``"ray"`` a cluster (see `eamlab.parallel`). The draws are the same.
+
+    Parameters
+    ----------
+    sim_data : array_like (n_studies, J, n, 2), or sequence of studies
+        Each as `exact_posterior` takes it; studies may differ in size.
+    num_samples, em_dt, method
+        As in `exact_posterior`.
+    seed : int, numpy.random.SeedSequence or numpy.random.Generator
+        Every study gets a seed of its own, spawned from this one.
+    progress : bool, optional
+        Default: a bar over studies when it takes more than two seconds.
+    checkpoint : path, optional
+        A folder that keeps each study's result as it comes. The same call with the same folder
+        takes from there what is done, and goes on with the rest.
+
+    Returns
+    -------
+    list of ExactPosterior
+        One per study.
+
+    Raises
+    ------
+    ValueError
+        As in `exact_posterior`, for the first study that is malformed, before any is computed.
+
+    Warns
+    -----
+    ReferenceWarning
+        As in `exact_posterior`, with the number of the study.
+    """
+    _check_options(num_samples, method)
+    studies = [_numbered(i, study) for i, study in enumerate(sim_data)]
+    seeds = seed_sequence(seed).spawn(len(studies))
+    shift = boundary_shift(em_dt)
+    tasks = [
+        _Task(study, num_samples, child, shift, method)
+        for study, child in zip(studies, seeds, strict=True)
+    ]
+    kept = None if checkpoint is None else Checkpoint(checkpoint, _key, _arrays, _from_arrays)
+    posteriors = each(
+        _exact_of_task, tasks, label="exact posteriors", progress=progress, checkpoint=kept
+    )
+    for i, posterior in enumerate(posteriors):
+        for message in posterior.warnings:
+            warnings.warn(f"study {i}: {message}", ReferenceWarning, stacklevel=2)
+    return posteriors
+
+
+class _Task(NamedTuple):
+    """One of many studies, checked, and how to draw from its posterior."""
+
+    subjects: list[Subject]
+    num_samples: int
+    seed: np.random.SeedSequence
+    shift: float
+    method: str
+
+
+def _numbered(index: int, study: Any) -> list[Subject]:
+    try:
+        return subjects_of(study)
+    except ValueError as error:
+        raise ValueError(f"study {index}: {error}") from error
+
+
+def _exact_of_task(task: _Task) -> ExactPosterior:
+    rng = np.random.default_rng(task.seed)
+    return _exact(task.subjects, task.num_samples, rng, task.shift, task.method, False)
+
+
+def _key(task: _Task) -> str:
+    seed = [str(task.seed.entropy), list(task.seed.spawn_key)]
+    settings = [task.num_samples, task.shift, task.method, __version__]
+    return f"exact-{digest(task.subjects, seed, settings)}"
+
+
+def _arrays(posterior: ExactPosterior) -> dict[str, NDArray]:
+    """An `ExactPosterior` as named arrays."""
+    names = ("mean", "sd", "ess", "method", "warnings", "diagnostics")
+    rest = json.dumps({name: getattr(posterior, name) for name in names})
+    return {"draws": posterior.array, "rest": np.array(rest)}
+
+
+def _from_arrays(stored: Mapping[str, NDArray]) -> ExactPosterior:
+    """Undo `_arrays`."""
+    draws, rest = stored["draws"], json.loads(str(stored["rest"]))
+    samples = {name: draws[:, i].copy() for i, name in enumerate(GROUP_PRIOR.names)}
+    return ExactPosterior(samples, **rest | {"warnings": tuple(rest["warnings"])})
+
+
+# --------------------------------------------------------------------------------------------------
+# The likelihood by itself
+# --------------------------------------------------------------------------------------------------
 
 
 def log_likelihood(
@@ -285,8 +422,6 @@ def _packed(
     likelihood(chosen[:20])
     edge = float(likelihood.edges.max())
     messages = _messages(sample, likelihood, chosen)
-    for message in messages:
-        warnings.warn(message, ReferenceWarning, stacklevel=3)
     names = GROUP_PRIOR.names
     return ExactPosterior(
         samples={k: chosen[:, i].copy() for i, k in enumerate(names)},

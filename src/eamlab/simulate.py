@@ -16,7 +16,8 @@ the decision time plus the non-decision time ``t0``. Three schemes draw such tri
     be drawn exactly (Devroye, 2009; Polson, Scott & Windle, 2013).
 
 Every subject owns a random stream derived from the seed and its position, so results do not
-depend on the number of threads. All compiled code stands in this one file, because numba's cache
+depend on the number of threads, nor on the processes or machines that `joblib.parallel_config`
+names for large simulations. All compiled code stands in this one file, because numba's cache
 does not notice changes in functions imported from other files.
 
 References
@@ -40,12 +41,13 @@ import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from eamlab.parallel import each, jobs, threads
 from eamlab.priors import GROUP_PRIOR, beta_from_raw, sample_subjects
 
 if TYPE_CHECKING:
@@ -490,20 +492,29 @@ def _euler_range(
     dt: float,
     max_time: float,
     key: NDArray,
+    offset: int,
     data: NDArray,
     timed_out: NDArray,
 ) -> None:
-    """Simulate subjects `first` to `last` (exclusive) of `subjects` (n, 4) in steps."""
+    """Simulate subjects `first` to `last` (exclusive) of `subjects` (n, 4) in steps.
+
+    The first of `subjects` has the stream number `offset`.
+    """
     for j in range(first, last):
-        s = _stream(key, j)
+        s = _stream(key, offset + j)
         _euler_subject(subjects[j], corrected, dt, max_time, s, data[j], timed_out[j])
 
 
 @_jit
-def _exact_range(first: int, last: int, subjects: NDArray, key: NDArray, data: NDArray) -> None:
-    """Simulate subjects `first` to `last` (exclusive) of `subjects` (n, 4) without steps."""
+def _exact_range(
+    first: int, last: int, subjects: NDArray, key: NDArray, offset: int, data: NDArray
+) -> None:
+    """Simulate subjects `first` to `last` (exclusive) of `subjects` (n, 4) without steps.
+
+    The first of `subjects` has the stream number `offset`.
+    """
     for j in range(first, last):
-        _exact_subject(subjects[j], _stream(key, j), data[j])
+        _exact_subject(subjects[j], _stream(key, offset + j), data[j])
 
 
 @dataclass(frozen=True)
@@ -531,39 +542,77 @@ class _Method:
 
 
 _TRIALS_PER_THREAD = 2_000  # fewer are not worth starting a thread
+_TRIALS_PER_JOB = 500_000  # fewer are not worth sending to another process
 _CHUNKS_PER_THREAD = 8  # small chunks balance the load
+_BLOCKS_PER_JOB = 4
+
+_Simulated = tuple[NDArray[np.float32], NDArray[np.bool_]]
+
+
+class _Block(NamedTuple):
+    """Neighboring subjects to simulate: a tuple, as `eamlab.parallel.each` sends it as it is."""
+
+    subjects: NDArray  # (n, 4)
+    offset: int  # number of the first one's random stream
+    n_trials: int
+    method: _Method
+    key: NDArray
+    num_threads: int | None
 
 
 def _run(
     subjects: NDArray, n_trials: int, method: _Method, seed: Seed, num_threads: int | None
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Simulate all `subjects` (n, 4): data (n, n_trials, 2) and timed_out (n, n_trials).
+) -> _Simulated:
+    """Simulate all `subjects` (n, 4): data (n, n_trials, 2) and timed_out (n, n_trials)."""
+    key = _stream_key(seed)
+    n_blocks = _number_of_blocks(len(subjects), n_trials)
+    if n_blocks == 1:
+        return _simulate(_Block(subjects, 0, n_trials, method, key, num_threads))
+    edges = np.linspace(0, len(subjects), n_blocks + 1).astype(int).tolist()
+    blocks = [
+        _Block(subjects[first:last], first, n_trials, method, key, num_threads)
+        for first, last in zip(edges[:-1], edges[1:], strict=True)
+    ]
+    data, timed_out = zip(*each(_simulate, blocks, label="simulating"), strict=True)
+    return np.concatenate(data), np.concatenate(timed_out)
+
+
+def _number_of_blocks(n_subjects: int, n_trials: int) -> int:
+    """Return into how many jobs to divide the subjects: one unless joblib is told otherwise."""
+    worthwhile = min(n_subjects, n_subjects * n_trials // _TRIALS_PER_JOB)
+    at_once = jobs() if worthwhile > 1 else 1
+    return 1 if at_once == 1 else min(worthwhile, _BLOCKS_PER_JOB * at_once)
+
+
+def _simulate(block: _Block) -> _Simulated:
+    """Simulate a block of subjects.
 
     The threads are Python's, not numba's: numba's may abort the process after a fork or when two
     threads simulate at once, as a live widget beside a running cell does.
     """
+    subjects, offset, n_trials, method, key, num_threads = block
     n = len(subjects)
     data = np.empty((n, n_trials, 2), dtype=np.float32)
     timed_out = np.zeros((n, n_trials), dtype=bool)
-
-    key = _stream_key(seed)
 
     corrected = method.scheme == "euler-maruyama-corrected"
     dt, max_time = method.seconds
 
     def part(first: int, last: int) -> None:
         if method.scheme == "exact":
-            _exact_range(first, last, subjects, key, data)
+            _exact_range(first, last, subjects, key, offset, data)
         else:
-            _euler_range(first, last, subjects, corrected, dt, max_time, key, data, timed_out)
+            _euler_range(
+                first, last, subjects, corrected, dt, max_time, key, offset, data, timed_out
+            )
 
-    threads = num_threads or numba.config.NUMBA_NUM_THREADS
-    threads = min(threads, 1 + n * n_trials // _TRIALS_PER_THREAD)
-    if threads == 1:
+    at_once = num_threads or min(numba.config.NUMBA_NUM_THREADS, threads())
+    at_once = min(at_once, 1 + n * n_trials // _TRIALS_PER_THREAD)
+    if at_once == 1:
         part(0, n)
     else:
-        edges = np.linspace(0, n, _CHUNKS_PER_THREAD * threads + 1).astype(int).tolist()
-        with ThreadPoolExecutor(threads) as pool:
+        edges = np.linspace(0, n, _CHUNKS_PER_THREAD * at_once + 1).astype(int).tolist()
+        with ThreadPoolExecutor(at_once) as pool:
             list(pool.map(part, edges[:-1], edges[1:]))
     return data, timed_out
 
@@ -612,6 +661,8 @@ def simulate_trials(
         Longest decision time in seconds; ``"exact"`` has no such limit.
     num_threads : int, optional
         Threads to use; by default as many as numba would (``NUMBA_NUM_THREADS``, or all cores).
+        From a million trials on, `joblib.parallel_config` spreads the work over processes or a
+        cluster, each job with its share of the threads.
 
     Returns
     -------
@@ -678,7 +729,7 @@ def simulate_studies(
     counts = {"n_studies": n_studies, "n_subjects": n_subjects, "n_trials": n_trials}
     for name, count in counts.items():
         _check_count(name, count)
-    prior_seed, trial_seed = _seed_sequence(seed).spawn(2)
+    prior_seed, trial_seed = seed_sequence(seed).spawn(2)
     rng = np.random.default_rng(prior_seed)
     study = GROUP_PRIOR.sample(n_studies, rng) | _fixed_group(group, n_studies)
     study |= sample_subjects(study, n_subjects, rng)
@@ -820,7 +871,7 @@ def make_simulator(
     for name, count in {"n_subjects": n_subjects, "n_trials": n_trials}.items():
         _check_count(name, count)
     # BayesFlow finds this generator in the closures below and reseeds it in every parallel job.
-    rng = np.random.default_rng(None if seed is None else _seed_sequence(seed))
+    rng = np.random.default_rng(None if seed is None else seed_sequence(seed))
 
     def group(batch_shape: tuple[int, ...]) -> dict[str, NDArray]:
         draws = GROUP_PRIOR.sample(math.prod(batch_shape), rng)
@@ -848,7 +899,7 @@ def make_simulator(
 # ------------------------------------------------------------------------------------------------
 
 
-def _seed_sequence(seed: Any) -> np.random.SeedSequence:
+def seed_sequence(seed: Any) -> np.random.SeedSequence:
     """Turn any accepted seed into a fresh SeedSequence (never the caller's, whose state moves)."""
     if isinstance(seed, np.random.SeedSequence):
         return np.random.SeedSequence(seed.entropy, spawn_key=seed.spawn_key)
@@ -864,7 +915,7 @@ def _seed_sequence(seed: Any) -> np.random.SeedSequence:
 
 def _stream_key(seed: Seed) -> NDArray[np.uint64]:
     """Derive the 128-bit key (2,) of all subjects' random streams."""
-    return _seed_sequence(seed).generate_state(2, np.uint64).astype(np.uint64)
+    return seed_sequence(seed).generate_state(2, np.uint64).astype(np.uint64)
 
 
 def _check_count(name: str, value: int) -> None:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from eamlab.density import FloatArray, _log_density_scalar
 from eamlab.exact.marginal import beta_table
-from eamlab.exact.parallel import threaded
 from eamlab.exact.study import Subject, offsets
+from eamlab.parallel import threaded
 from eamlab.priors import GROUP_PRIOR
 
 __all__ = ["sample_joint"]

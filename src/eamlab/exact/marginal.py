@@ -29,7 +29,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from eamlab.density import FloatArray
-from eamlab.exact.parallel import threaded
+from eamlab.parallel import threaded
 from eamlab.priors import GROUP_PRIOR, beta_from_raw
 
 __all__ = ["Likelihood", "Tables", "beta_table", "metropolis", "propose_subject"]

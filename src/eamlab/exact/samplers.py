@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from eamlab.density import FloatArray
 from eamlab.exact.marginal import Likelihood, beta_table, metropolis
-from eamlab.exact.parallel import threaded
+from eamlab.parallel import threaded
 from eamlab.priors import GROUP_PRIOR
 
 __all__ = [

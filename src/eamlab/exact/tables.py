@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from eamlab.density import FloatArray, log_f0_grid
 from eamlab.exact.marginal import Tables
-from eamlab.exact.parallel import threaded
 from eamlab.exact.study import Subject, offsets
+from eamlab.parallel import threaded
 from eamlab.priors import beta_from_raw
 
 __all__ = ["Domain", "build_tables"]

@@ -12,7 +12,7 @@ import base64
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -86,27 +86,23 @@ class Settings:
         a single group is not composed, and products of Gaussians have neither bridge nor
         mini-batch.
         """
-        changes: dict[str, Any] = {}
-        if self.n_groups == 1 or self.method == "gaussian":
-            changes |= {"mini_batch_size": 2, "d0": 1.0, "d1": 1.0}
+        changes: dict[str, Any] = {"group_size": self._least("group_size", self.n_subjects)}
         if self.method == "gaussian":
             changes |= {"steps": STOPS["steps"][0]}
-        group_size = next(g for g in STOPS["group_size"] if g >= min(self.group_size, self._least))
-        changes |= {"group_size": group_size}
-        settings = Settings(**asdict(self) | changes)
-        least = next((m for m in STOPS["mini_batch_size"] if m >= settings.n_groups), None)
-        if least is not None and settings.mini_batch_size > least:
-            settings = Settings(**asdict(settings) | {"mini_batch_size": least})
-        return settings
+        if self.method == "gaussian" or self.n_groups == 1:
+            changes |= {"mini_batch_size": STOPS["mini_batch_size"][0], "d0": 1.0, "d1": 1.0}
+        else:
+            changes |= {"mini_batch_size": self._least("mini_batch_size", self.n_groups)}
+        return replace(self, **changes)
 
-    @property
-    def _least(self) -> int:
-        """The smallest stop that already takes all subjects as one group."""
-        return next(g for g in (*STOPS["group_size"], 10**9) if g >= self.n_subjects)
+    def _least(self, name: str, there: int) -> int:
+        """Return the smallest stop of a slider that takes as many of those there as this one."""
+        value: int = getattr(self, name)
+        return value if value <= there else next(s for s in STOPS[name] if s >= there)
 
     def options(self) -> dict[str, Any]:
         """Return the options of `eamlab.compose`."""
-        common = {"group_size": min(self.group_size, self.n_subjects)}
+        common: dict[str, Any] = {"group_size": min(self.group_size, self.n_subjects)}
         if self.method == "gaussian":
             return common | {"method": "gaussian"}
         common |= {"method": "euler_maruyama", "steps": self.steps}

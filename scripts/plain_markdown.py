@@ -1,0 +1,189 @@
+"""Turn the MyST Markdown of the chapters into the Markdown that every notebook program shows.
+
+JupyterLab and Colab know no directives and no roles. Formulas become ``$...$``, boxes become
+quotations, what folds stays folded (``<details>``), equations carry their numbers, and links lead
+to the neighboring notebook. Code is never touched.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+FENCE = re.compile(  # a line that opens with backticks may have none after the name
+    r"^(?P<indent> *)(?P<mark>`{3,}(?=[^`]*$)|:{3,}(?=\{))(?:\{(?P<name>[\w:-]+)\} *)?(?P<rest>.*)$"
+)
+OPTION = re.compile(r"^:(?P<key>[\w-]+):(?: +(?P<value>.*))?$")
+LEFT_OUT = re.compile(r"^(?:\([\w:-]+\)= *|%.*)$", re.MULTILINE)  # targets and comments
+INLINE = re.compile(
+    r"\{(?P<role>[\w:-]+)\}(?P<quote>`+)(?P<body>(?:(?!\n\n).)+?)(?P=quote)(?!`)"
+    r"|(?P<tick>(?<!`)`+(?!`))(?:(?!\n\n).)+?(?<!`)(?P=tick)(?!`)"
+    r"|\]\((?P<page>[^)\s#:]+)\.md(?P<anchor>#[^)\s]*)?\)",
+    re.DOTALL,
+)
+WITH_TARGET = re.compile(r"^(?P<text>.*?)\s*<[^>]+>$", re.DOTALL)
+EMPTY_SOLUTION = re.compile(r"<details>\n<summary>[^\n]*</summary>\s*</details>")
+
+SOLUTION = "<details>\n<summary><b>Solution</b></summary>"
+SOLUTION_IN_CODE = "**Solution:** the next cell."
+VERBATIM = frozenset({"code", "code-block", "code-cell", "list-table", "csv-table", "sourcecode"})
+SILENT = frozenset(
+    {"bibliography", "contents", "exercise-end", "raw", "tableofcontents", "toctree"}
+)
+IMAGES = frozenset({"figure", "image"})
+
+
+@dataclass(frozen=True)
+class Block:
+    """Running text (``name`` is None), or a directive with its title, options and body."""
+
+    body: str
+    name: str | None = None
+    title: str = ""
+    options: dict[str, str] = field(default_factory=dict)
+    indent: str = ""
+
+
+def closing(lines: list[str], start: int, mark: str) -> int:
+    """Index of the line that closes the fence opened at ``start``; the last line if none does."""
+    fence = re.compile(rf" *{re.escape(mark[0])}{{{len(mark)},}} *$")
+    return next((i for i in range(start + 1, len(lines)) if fence.match(lines[i])), len(lines))
+
+
+def directive(opening: re.Match, lines: list[str]) -> Block:
+    """The block that ``opening`` starts; ``lines`` are those up to its closing fence."""
+    indent = opening["indent"]
+    lines = [line.removeprefix(indent) for line in lines]
+    options = {}
+    while lines and (option := OPTION.match(lines[0])):
+        options[option["key"]] = option["value"] or ""
+        lines = lines[1:]
+    body = "\n".join(lines).strip("\n")
+    return Block(body, opening["name"], opening["rest"].strip(), options, indent)
+
+
+def blocks(text: str) -> Iterator[Block]:
+    """Split a text into directives, and the running text and the plain fences between them."""
+    lines, pending, i = text.split("\n"), [], 0
+    while i < len(lines):
+        opening = FENCE.match(lines[i])
+        if opening is None:
+            pending.append(lines[i])
+            i += 1
+            continue
+        yield Block("\n".join(pending))
+        end = closing(lines, i, opening["mark"])
+        if opening["name"] and opening["name"] not in VERBATIM:
+            yield directive(opening, lines[i + 1 : end])
+        else:
+            yield Block("\n".join(lines[i : end + 1]), "verbatim")
+        pending, i = [], end + 1
+    yield Block("\n".join(pending))
+
+
+def equation_numbers(pages: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The number of every labeled formula: chapter and place in it, from pairs of name and text."""
+    numbers = {}
+    for name, text in pages:
+        chapter = re.match(r"0*(\d+)_", name)
+        labels = [
+            block.options["label"]
+            for block in blocks(text)
+            if block.name == "math" and "label" in block.options
+        ]
+        for place, label in enumerate(labels, start=1):
+            numbers[label] = f"{chapter[1]}.{place}" if chapter else str(place)
+    return numbers
+
+
+def quoted(text: str) -> str:
+    return "\n".join(f"> {line}".rstrip() for line in text.split("\n"))
+
+
+def folded(title: str, text: str) -> str:
+    return f"<details>\n<summary><b>{title}</b></summary>\n\n{text}\n\n</details>"
+
+
+@dataclass
+class Converter:
+    """Converts the Markdown cells of one notebook, in their order.
+
+    Parameters
+    ----------
+    numbers : dict
+        Number of each labeled formula of the book.
+    notebooks : frozenset of str
+        Names, without ending, of the pages that have a notebook.
+    """
+
+    numbers: dict[str, str]
+    notebooks: frozenset[str]
+    in_solution: bool = False
+
+    def cell(self, text: str) -> str:
+        """The text of the next Markdown cell; solutions that span cells fold in each of them."""
+        resumed = self.in_solution
+        shown = self.text(text)
+        if resumed:
+            shown = f"{SOLUTION}\n\n{shown}"
+        if self.in_solution:
+            shown = f"{shown}\n\n</details>"
+        if resumed and (nothing := EMPTY_SOLUTION.match(shown)):
+            shown = shown[nothing.end() :]
+        return EMPTY_SOLUTION.sub(SOLUTION_IN_CODE, shown).strip()
+
+    def text(self, text: str) -> str:
+        parts = [self.block(block) for block in blocks(text)]
+        return re.sub(r"\n{3,}", "\n\n", "\n".join(part for part in parts if part.strip("\n")))
+
+    def block(self, block: Block) -> str:
+        if block.name is None:
+            return INLINE.sub(self.inline, LEFT_OUT.sub("", block.body))
+        if block.name == "verbatim":
+            return block.body
+        shown = f"\n{self.directive(block)}\n"
+        return "\n".join(f"{block.indent}{line}".rstrip() for line in shown.split("\n"))
+
+    def directive(self, block: Block) -> str:
+        title = INLINE.sub(self.inline, block.title)
+        if block.name in SILENT:
+            return ""
+        if block.name == "math":
+            return self.formula(block)
+        if block.name in IMAGES:
+            return f"![{block.options.get('alt', '')}]({block.title})\n\n{self.text(block.body)}"
+        if block.name in {"solution-start", "solution-end"}:
+            self.in_solution = block.name == "solution-start"
+            return SOLUTION if self.in_solution else "</details>"
+        if block.name in {"exercise-start", "exercise"}:
+            return f"### Exercise {title}\n\n{self.text(block.body)}"
+        title = title or block.name.capitalize()
+        if block.name == "dropdown" or "dropdown" in block.options.get("class", ""):
+            return folded(title, self.text(block.body))
+        return quoted(f"**{title}**\n\n{self.text(block.body)}")
+
+    def number(self, label: str) -> str:
+        if label not in self.numbers:
+            raise ValueError(f"no formula has the label {label!r}: correct the name in {{eq}}.")
+        return self.numbers[label]
+
+    def formula(self, block: Block) -> str:
+        # Sphinx lets a formula have several lines; notebooks need to be told.
+        body = block.body
+        if "\\\\" in body:
+            body = f"\\begin{{split}}\n{body}\n\\end{{split}}"
+        label = block.options.get("label")
+        return f"$$\n{body}\n" + (f"\\tag{{{self.number(label)}}}\n" if label else "") + "$$"
+
+    def inline(self, match: re.Match) -> str:
+        if match["page"]:
+            ending = "ipynb" if match["page"] in self.notebooks else "md"
+            return f"]({match['page']}.{ending}{match['anchor'] or ''})"
+        role, body = match["role"], match["body"]
+        if role is None:
+            return match[0]
+        if role == "math":
+            return f"${body.strip()}$"
+        if role == "eq":
+            return f"({self.number(body)})"
+        named = WITH_TARGET.match(body)
+        return named["text"] if named else body

@@ -1,0 +1,138 @@
+"""Which repository the book is built from: for launch buttons, edit links and the links to files.
+
+Nothing of it is written down in the project, so that a fork's book points to the fork. The address
+comes from EAMLAB_REPOSITORY, else from the git remote "origin"; the branch from EAMLAB_BRANCH, else
+from the branch that is checked out.
+"""
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+BINDER = "https://mybinder.org"
+COLAB = "https://colab.research.google.com"
+PROVIDERS = ("github", "gitlab", "bitbucket")  # whose edit links the book's theme can write
+
+ON_BINDER = ("github.com", "gitlab.com")
+
+# https://host/owner/name, ssh://git@host:22/owner/name and git@host:owner/name, all with or
+# without ".git"; what stands before an @ may be a password and is never kept.
+URL = re.compile(
+    r"(?:https?|ssh|git)://(?:[^@/\s]+@)?(?P<host>[\w.-]+)(?::\d+)?/(?P<path>[^\s?#]+)"
+)
+SCP = re.compile(r"(?:[\w.-]+@)?(?P<host>[\w-]+(?:\.[\w-]+)+):(?P<path>[^\s?#]+)")
+PATH = re.compile(r"[\w.-]+(?:/[\w.-]+)+")
+
+
+@dataclass(frozen=True)
+class Repository:
+    """Where the sources are: ``https://host/owner/name`` and a branch."""
+
+    address: str
+    branch: str
+
+    @property
+    def host(self) -> str:
+        return self.address.split("/")[2]
+
+    @property
+    def provider(self) -> str | None:
+        """Name of the service when links to single files can be written for it."""
+        labels = self.host.split(".")  # a university's gitlab.uni.edu counts
+        return next((name for name in PROVIDERS if name in labels), None)
+
+
+def web_address(remote: str) -> str | None:
+    """The https address of a remote; None for a folder or anything that is no web address."""
+    found = URL.fullmatch(remote) or SCP.fullmatch(remote)
+    if found is None:
+        return None
+    path = found["path"].rstrip("/").removesuffix(".git").strip("/")
+    return f"https://{found['host'].lower()}/{path}" if PATH.fullmatch(path) else None
+
+
+def git(root: Path, *arguments: str) -> str:
+    """What git answers, or nothing where there is no git, no checkout or no such value."""
+    try:
+        answer = subprocess.run(
+            ["git", *arguments], cwd=root, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        return ""
+    return answer.stdout.strip() if answer.returncode == 0 else ""
+
+
+def checked_out(root: Path) -> bool:
+    """Whether ``root`` is the top of a checkout, and not a copy inside someone else's."""
+    top = git(root, "rev-parse", "--show-toplevel")
+    return bool(top) and Path(top).resolve() == root.resolve()
+
+
+def branch_of(root: Path) -> str:
+    return (
+        git(root, "symbolic-ref", "--short", "HEAD")
+        or git(root, "symbolic-ref", "--short", "refs/remotes/origin/HEAD").partition("/")[2]
+        or "main"
+    )
+
+
+def find(root: Path, environ: Mapping[str, str] = os.environ) -> Repository | None:
+    """The repository of ``root``, or None where nothing names one.
+
+    Raises
+    ------
+    ValueError
+        If EAMLAB_REPOSITORY is set to something that is no web address.
+    """
+    given = environ.get("EAMLAB_REPOSITORY", "").strip()
+    in_git = checked_out(root)
+    remote = given or (git(root, "remote", "get-url", "origin") if in_git else "")
+    address = web_address(remote)
+    if given and address is None:
+        raise ValueError(
+            f"EAMLAB_REPOSITORY={given} is not the address of a repository; give one like "
+            "https://github.com/owner/name, or unset it."
+        )
+    if address is None:
+        return None
+    branch = environ.get("EAMLAB_BRANCH", "").strip() or (branch_of(root) if in_git else "main")
+    return Repository(address, branch)
+
+
+def settings(repository: Repository | None) -> dict[str, Any]:
+    """The part of Jupyter Book's configuration that depends on the repository."""
+    provider = repository.provider if repository else None
+    html = {
+        "use_repository_button": provider is not None,
+        "use_edit_page_button": provider is not None,
+        "use_issues_button": provider in {"github", "gitlab"},
+    }
+    if repository is None or provider is None:
+        return {"html": html, "launch_buttons": {"binderhub_url": "", "colab_url": ""}}
+    launch = {
+        "notebook_interface": "jupyterlab",
+        "binderhub_url": BINDER if repository.host in ON_BINDER else "",
+        "colab_url": COLAB if repository.host == "github.com" else "",
+    }
+    place = {"url": repository.address, "branch": repository.branch, "path_to_book": ""}
+    return {"html": html, "launch_buttons": launch, "repository": place}
+
+
+def note(repository: Repository | None) -> str:
+    """One sentence for the output of a build: where the links lead, or why there are none."""
+    if repository is None:
+        return (
+            'No launch buttons and no edit links: this folder has no git remote "origin" with a '
+            "web address, and EAMLAB_REPOSITORY is not set."
+        )
+    if repository.provider is None:
+        return (
+            f"No launch buttons and no edit links: {repository.address} is not on one of "
+            f"{', '.join(PROVIDERS)}."
+        )
+    links = "Edit links" if repository.host not in ON_BINDER else "Launch buttons and edit links"
+    return f"{links} lead to {repository.address} ({repository.branch})."

@@ -1,0 +1,169 @@
+"""The command line: what it lists, what it prints, and how it fails."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import eamlab
+from eamlab.__main__ import main
+from eamlab.priors import GROUP_PRIOR
+from eamlab.reference import exact_posterior
+from eamlab.simulate import simulate_studies
+from eamlab.trials import read_trials
+
+COMMANDS = ("info", "check", "compose", "exact", "train")
+
+
+@pytest.fixture
+def table(tmp_path):
+    """A file of five subjects, in seconds, with one response missing."""
+    data = simulate_studies(1, 5, 20, seed=21, scheme="exact")["sim_data"][0]
+    owner = np.repeat(np.arange(5), 20)
+    frame = pd.DataFrame({"subject": owner, "response": data[..., 0].ravel().astype(int)})
+    frame["rt"] = data[..., 1].ravel().round(3)
+    frame.loc[3, "rt"] = np.nan
+    frame.to_csv(tmp_path / "trials.csv", index=False)
+    return tmp_path / "trials.csv"
+
+
+def fails(capsys, *arguments):
+    """One sentence on stderr, and exit code 2."""
+    try:
+        code = main([str(a) for a in arguments])
+    except SystemExit as stop:
+        code = stop.code
+    printed = capsys.readouterr()
+    assert code == 2
+    assert printed.out == ""
+    assert printed.err.startswith("eamlab: ") and printed.err.count("\n") == 1
+    assert "Traceback" not in printed.err
+    return printed.err
+
+
+def test_help_lists_every_command(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert all(f"python -m eamlab {name}" in text for name in COMMANDS)
+    assert all(f"\n    {name}" in text for name in COMMANDS)
+
+
+def test_module_runs_without_starting_tensorflow():
+    code = (
+        "import sys, runpy; sys.argv = ['eamlab', 'info']\n"
+        "try: runpy.run_module('eamlab', run_name='__main__')\n"
+        "except SystemExit as stop: assert not stop.code\n"
+        "assert not {'tensorflow', 'keras', 'bayesflow'} & set(sys.modules)"
+    )
+    source = str(Path(eamlab.__file__).parents[1])
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=source, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith(f"eamlab {eamlab.__version__}, Python ")
+
+
+def test_info_says_what_is_shipped_and_where(capsys):
+    assert main(["info"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name in ("global", "global-pooled", "local"):
+        assert sum(line.strip().startswith(f"{name}: ") for line in lines) == 1
+    for folder in ("weights", "data"):
+        (path,) = [line.split(": ", 1)[1] for line in lines if line.startswith(f"{folder}: ")]
+        assert any(Path(path).iterdir())
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out.strip() == f"eamlab {eamlab.__version__}"
+
+
+def test_check_prints_what_was_read_and_what_was_not(capsys, table):
+    assert main(["check", str(table)]) == 0
+    text = capsys.readouterr().out
+    assert "5 subjects, 99 trials" in text
+    assert "no response time" in text
+
+
+def test_options_reach_the_reader(capsys, table):
+    frame = pd.read_csv(table)
+    frame["key"] = np.where(frame.pop("response") == 1, "up", "down")
+    frame["rt"] *= 1000
+    frame.rename(columns={"rt": "time"}).to_csv(table, index=False)
+    options = ["--unit", "ms", "--rt", "time", "--response", "key", "--coding", "down", "up"]
+    assert main(["check", str(table), *options, "--rt-range", "0.3", "9", "--min-trials", "2"]) == 0
+    kept = ((frame["rt"] >= 300) & (frame["rt"] <= 9000)).sum()
+    assert f" {kept} trials" in capsys.readouterr().out
+
+
+def test_exact_prints_and_writes_the_posterior(capsys, table, tmp_path):
+    out = tmp_path / "out"
+    assert main(["exact", str(table), "--samples", "200", "--seed", "4", "--out", str(out)]) == 0
+    text = capsys.readouterr().out
+    assert all(f"\n{name} " in text for name in GROUP_PRIOR.names)
+    expected = exact_posterior(read_trials(table).by_subject, 200, seed=4)
+    written = pd.read_csv(out / "group_draws.csv")
+    np.testing.assert_allclose(written[list(GROUP_PRIOR.names)], expected.array, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_compose_prints_the_posterior_and_its_warnings(capsys, table):
+    assert main(["compose", str(table), "--samples", "100"]) == 0
+    usual = capsys.readouterr()
+    assert all(f"\n{name} " in usual.out for name in GROUP_PRIOR.names)
+    frame = pd.read_csv(table)
+    frame["rt"] += 5.0
+    frame.to_csv(table, index=False)
+    assert main(["compose", str(table), "--samples", "100"]) == 0
+    assert "warning: the data are unlike" in capsys.readouterr().err
+
+
+# --- bad input -----------------------------------------------------------------------------------
+
+
+def test_no_command(capsys):
+    assert "COMMAND" in fails(capsys)
+
+
+def test_unknown_command_and_option(capsys, table):
+    assert "sing" in fails(capsys, "sing")
+    assert "--louder" in fails(capsys, "check", table, "--louder")
+
+
+def test_missing_file(capsys, tmp_path):
+    assert "nothing.csv" in fails(capsys, "check", tmp_path / "nothing.csv")
+    assert str(tmp_path) in fails(capsys, "exact", tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"a,b\n", b"\x00\xff\xfe\x80", b"subject,rt\n1,2,3,4\n"])
+def test_files_that_are_no_tables(capsys, tmp_path, content):
+    (tmp_path / "bad.csv").write_bytes(content)
+    fails(capsys, "check", tmp_path / "bad.csv")
+
+
+def test_messages_name_the_options(capsys, table):
+    frame = pd.read_csv(table)
+    frame["rt"] *= 1000
+    frame.to_csv(table, index=False)
+    assert "--unit" in fails(capsys, "check", table)
+
+
+def test_options_out_of_range(capsys, table):
+    assert "--samples" in fails(capsys, "exact", table, "--samples", 0)
+    assert "--seed" in fails(capsys, "exact", table, "--seed", -1)
+    assert "min_trials" in fails(capsys, "check", table, "--min-trials", 0)
+
+
+@pytest.mark.slow
+def test_unknown_weights_and_training(capsys, table, tmp_path):
+    assert "Shipped are" in fails(capsys, "compose", table, "--weights", "other")
+    code = main(["train", "sideways", "--out", str(tmp_path)])
+    assert code == 2
+    assert "sideways" in capsys.readouterr().err

@@ -1,0 +1,215 @@
+"""The notebooks beside the chapters: in step, free of outputs, readable without extensions."""
+
+import json
+import re
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+BOOK = ROOT / "book"
+CHAPTERS = [page for page in sorted(BOOK.glob("*.md")) if "{code-cell}" in page.read_text()]
+MYST = re.compile(r"\{[a-z:-]+\}`|^ *(?:`{3,}|:{3,})\{|^\([\w:-]+\)=", re.MULTILINE)
+
+HEAD = """---
+kernelspec:
+  display_name: Python 3
+  language: python
+  name: python3
+---
+
+"""
+CHAPTER = f"""{HEAD}# 4. A chapter
+
+Some text.
+
+```{{code-cell}} ipython3
+print(1)
+```
+
+More text.
+
+```{{code-cell}} ipython3
+:tags: [hide-cell]
+
+print(1)
+```
+"""
+
+
+@pytest.fixture
+def make_notebooks(script):
+    return script("make_notebooks")
+
+
+@pytest.fixture
+def plain(script):
+    """The conversion of one Markdown cell in a book of two notebooks."""
+    module = script("plain_markdown")
+
+    def convert(text: str, numbers: dict[str, str] | None = None) -> str:
+        notebooks = frozenset({"01_one", "02_two"})
+        return module.Converter(numbers or {}, notebooks).cell(text)
+
+    return convert
+
+
+@pytest.fixture
+def book(tmp_path, make_notebooks):
+    """A folder with a chapter, a page without code, and the notebook of the first."""
+    (tmp_path / "04_chapter.md").write_text(CHAPTER)
+    (tmp_path / "glossary.md").write_text("# Words\n")
+    make_notebooks.write(tmp_path)
+    return tmp_path
+
+
+def test_notebooks_are_those_of_the_chapters(make_notebooks):
+    assert make_notebooks.stale() == [], "run `make notebooks`"
+
+
+def test_every_chapter_has_a_notebook_and_no_other_page(book):
+    assert [path.name for path in book.glob("*.ipynb")] == ["04_chapter.ipynb"]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda book: (book / "04_chapter.md").write_text(CHAPTER.replace("More", "Other")),
+        lambda book: (book / "04_chapter.ipynb").write_text("{}"),
+        lambda book: (book / "04_chapter.ipynb").unlink(),
+        lambda book: (book / "04_chapter.md").write_text("# no code any more\n"),
+    ],
+    ids=["chapter edited", "notebook edited", "notebook missing", "chapter gone"],
+)
+def test_a_stale_notebook_is_noticed_and_written_anew(spoil, book, make_notebooks):
+    assert make_notebooks.stale(book) == []
+    spoil(book)
+    assert make_notebooks.stale(book) == ["04_chapter.ipynb"]
+    make_notebooks.write(book)
+    assert make_notebooks.stale(book) == []
+
+
+def test_an_edit_renames_no_other_cell(book, make_notebooks):
+    def names():
+        return [cell.id for cell in nbformat.read(book / "04_chapter.ipynb", 4).cells]
+
+    before = names()
+    (book / "04_chapter.md").write_text(CHAPTER.replace("Some", "Quite some"))
+    make_notebooks.write(book)
+    after = names()
+    assert len(set(before)) == len(before) == len(after)
+    assert sum(old != new for old, new in zip(before, after, strict=True)) == 1
+
+
+def test_notebooks_have_the_code_of_their_chapters_and_no_outputs(make_notebooks):
+    def code(cells):
+        sources = [cell.source for cell in cells if cell.cell_type == "code"]
+        return [source.removeprefix(f"{make_notebooks.SOLUTION_LINE}\n") for source in sources]
+
+    made = make_notebooks.notebooks()
+    assert [path.with_suffix(".md") for path in made] == CHAPTERS
+    for path, written in made.items():
+        cells = nbformat.reads(written, 4).cells
+        assert code(cells[1:]) == code(jupytext.read(path.with_suffix(".md")).cells)
+        assert all(c.outputs == [] and c.execution_count is None for c in cells if "outputs" in c)
+        assert json.loads(written)["metadata"]["kernelspec"]["name"] == "python3"
+
+
+def test_nothing_only_the_book_understands_is_left(make_notebooks):
+    cells = [
+        (path.name, cell.source)
+        for path, written in make_notebooks.notebooks().items()
+        for cell in nbformat.reads(written, 4).cells
+        if cell.cell_type == "markdown"
+    ]
+    assert len(cells) > 50
+    assert [(name, found[0]) for name, text in cells if (found := MYST.search(text))] == []
+    unbalanced = [c for c in cells if c[1].count("<details>") != c[1].count("</details>")]
+    assert unbalanced == []
+
+
+def test_hidden_cells_are_folded(book):
+    cells = nbformat.read(book / "04_chapter.ipynb", 4).cells
+    hidden = [c.metadata.get("jupyter", {}).get("source_hidden", False) for c in cells]
+    assert hidden == [True, False, False, False, True]  # the cell for Colab comes first
+    assert "colab" in cells[0].metadata.tags
+
+
+@pytest.mark.parametrize(
+    ("myst", "markdown"),
+    [
+        ("a {math}`x_1` and `{math}` here", "a $x_1$ and `{math}` here"),
+        ("{math}`a\nb`", "$a\nb$"),
+        ("[two](02_two.md#part)", "[two](02_two.ipynb#part)"),
+        ("[words](glossary.md), [web](https://a.org/b.md)",) * 2,
+        ("{ref}`there <label>` and {term}`score`", "there and score"),
+        ("(label)=\n## Title\n% a comment", "## Title"),
+        ("```{math}\nx = 1\n```", "$$\nx = 1\n$$"),
+        ("```{math}\nx \\\\\ny\n```", "$$\n\\begin{split}\nx \\\\\ny\n\\end{split}\n$$"),
+        ("```{tip}\nWith {math}`x`.\n```", "> **Tip**\n>\n> With $x$."),
+        (":::{admonition} On {math}`x`\n:class: note\nYes.\n:::", "> **On $x$**\n>\n> Yes."),
+        (
+            "````{admonition} Hint\n:class: dropdown\n```python\nf('{math}`x`')\n```\n````",
+            "<details>\n<summary><b>Hint</b></summary>\n\n"
+            "```python\nf('{math}`x`')\n```\n\n</details>",
+        ),
+        (
+            "```{dropdown} a) This\nNo.\n```",
+            "<details>\n<summary><b>a) This</b></summary>\n\nNo.\n\n</details>",
+        ),
+        ("```{figure} static/a.png\n:alt: A line\nSee.\n```", "![A line](static/a.png)\n\nSee."),
+        (
+            "```{exercise-start} 1.1 Go\n:label: ex\n```\nDo.\n```{exercise-end}\n```",
+            "### Exercise 1.1 Go\n\nDo.",
+        ),
+        ("- item\n\n  ```{note}\n  Text.\n  ```", "- item\n\n  > **Note**\n  >\n  > Text."),
+    ],
+)  # fmt: skip
+def test_myst_becomes_plain_markdown(plain, myst, markdown):
+    assert plain(myst) == markdown
+
+
+def test_formulas_keep_their_numbers_across_chapters(script, plain):
+    text = "```{math}\n:label: a\nx\n```\n```{math}\ny\n```\n```{math}\n:label: b\nz\n```\n"
+    numbers = script("plain_markdown").equation_numbers([("04_four", text), ("index", "none")])
+    assert numbers == {"a": "4.1", "b": "4.2"}
+    assert plain("See {eq}`b`.", numbers) == "See (4.2)."
+    assert "\\tag{4.1}" in plain(text, numbers)
+    with pytest.raises(ValueError, match="no formula has the label 'c'"):
+        plain("{eq}`c`", numbers)
+
+
+def test_a_solution_stays_folded_around_its_code(script):
+    converter = script("plain_markdown").Converter({}, frozenset())
+    before = converter.cell("```{solution-start} ex\n:class: dropdown\n```\n")
+    after = converter.cell("It follows.\n```{solution-end}\n```\nOn we go.")
+    assert before == "**Solution:** the next cell."
+    assert after == (
+        "<details>\n<summary><b>Solution</b></summary>\n\nIt follows.\n\n</details>\n\nOn we go."
+    )
+    assert converter.cell("```{solution-start} ex\n```\n") == before
+    assert converter.cell("```{solution-end}\n```") == ""
+
+
+def test_solutions_one_after_the_other_are_each_announced(script):
+    converter = script("plain_markdown").Converter({}, frozenset())
+    start, end = "```{solution-start} ex\n```", "```{solution-end}\n```"
+    assert converter.cell(f"First?\n{start}") == "First?\n\n**Solution:** the next cell."
+    assert converter.cell(f"{end}\nSecond?\n{start}") == "Second?\n\n**Solution:** the next cell."
+
+
+def test_a_folded_solution_does_not_show_its_first_line(book, make_notebooks):
+    code = "```{code-cell} ipython3\n:tags: [hide-cell]\n\ncheck(42)\n```"
+    solution = f"\n```{{solution-start}} ex\n```\n{code}\n```{{solution-end}}\n```\n"
+    (book / "04_chapter.md").write_text(CHAPTER + solution)
+    make_notebooks.write(book)
+    last = nbformat.read(book / "04_chapter.ipynb", 4).cells[-1]
+    assert last.source.splitlines() == [make_notebooks.SOLUTION_LINE, "check(42)"]
+
+
+def test_sphinx_reads_no_notebook():
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    assert "**.ipynb" in config["exclude_patterns"]

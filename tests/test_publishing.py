@@ -1,0 +1,563 @@
+"""The book's links lead to the repository it is built from; Colab, Binder and the workflows."""
+
+import http.server
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import types
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+import yaml
+from jupyter_book.config import get_final_config, get_validator
+
+ROOT = Path(__file__).resolve().parents[1]
+MAKEFILE = (ROOT / "Makefile").read_text()
+TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, flags=re.MULTILINE))
+
+
+@pytest.fixture
+def repository(script):
+    return script("repository")
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A git checkout on the branch "trunk"; called with a remote, it becomes the origin."""
+
+    def git(*arguments: str) -> None:
+        subprocess.run(["git", *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    git("init", "--initial-branch", "trunk")
+    return tmp_path, lambda remote: git("remote", "add", "origin", remote)
+
+
+# The repository
+
+
+@pytest.mark.parametrize(
+    ("remote", "address"),
+    [
+        ("https://github.com/owner/name.git", "https://github.com/owner/name"),
+        ("https://github.com/owner/na.me/", "https://github.com/owner/na.me"),
+        ("https://user:secret@github.com/owner/name", "https://github.com/owner/name"),
+        ("git@github.com:owner/name.git", "https://github.com/owner/name"),
+        ("ssh://git@GitHub.com:22/owner/name.git", "https://github.com/owner/name"),
+        ("git@gitlab.uni.edu:group/sub/name.git", "https://gitlab.uni.edu/group/sub/name"),
+        ("/srv/git/name.git", None),
+        ("../name", None),
+        ("file:///srv/git/name.git", None),
+        ("C:/git/name", None),
+        ("https://github.com/owner", None),
+        ("https://github.com/owner/name?tab=readme", None),
+        ("owner/name", None),
+        ("", None),
+    ],
+)
+def test_web_address_of_a_remote(repository, remote, address):
+    assert repository.web_address(remote) == address
+
+
+def test_repository_comes_from_the_remote(repository, checkout):
+    folder, set_origin = checkout
+    assert repository.find(folder, {}) is None
+    set_origin("git@github.com:owner/name.git")
+    assert repository.find(folder, {}) == repository.Repository(
+        "https://github.com/owner/name", "trunk"
+    )
+
+
+def test_environment_comes_before_the_remote(repository, checkout):
+    folder, set_origin = checkout
+    set_origin("git@github.com:owner/name.git")
+    environ = {"EAMLAB_REPOSITORY": "https://gitlab.com/a/b", "EAMLAB_BRANCH": "next"}
+    assert repository.find(folder, environ) == repository.Repository(
+        "https://gitlab.com/a/b", "next"
+    )
+    with pytest.raises(ValueError, match="EAMLAB_REPOSITORY=owner/name is not the address"):
+        repository.find(folder, {"EAMLAB_REPOSITORY": "owner/name"})
+
+
+def test_a_copy_inside_another_checkout_is_not_that_checkout(repository, checkout):
+    folder, set_origin = checkout
+    set_origin("git@github.com:owner/other.git")
+    (folder / "eamlab").mkdir()
+    assert repository.find(folder / "eamlab", {}) is None
+
+
+def theme_options(repository, address: str | None) -> dict:
+    """What the book's theme is told: the project's own settings with the repository's."""
+    found = repository.Repository(address, "main") if address else None
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    for section, values in repository.settings(found).items():
+        config[section] = config.get(section, {}) | values
+    get_validator().validate(config)
+    made, _ = get_final_config(user_yaml=config, cli_config={"latex_individualpages": False})
+    return made["html_theme_options"]
+
+
+@pytest.mark.parametrize(
+    ("address", "buttons", "launch"),
+    [
+        ("https://github.com/owner/name", (True, True, True), (True, True)),
+        ("https://gitlab.com/owner/name", (True, True, True), (True, False)),
+        ("https://gitlab.uni.edu/owner/name", (True, True, True), (False, False)),
+        ("https://bitbucket.org/owner/name", (True, True, False), (False, False)),
+        ("https://codeberg.org/github/name", (False, False, False), (False, False)),
+        (None, (False, False, False), (False, False)),
+    ],
+)
+def test_buttons_are_those_that_work(repository, address, buttons, launch):
+    options = theme_options(repository, address)
+    names = ("use_repository_button", "use_edit_page_button", "use_issues_button")
+    assert tuple(options[name] for name in names) == buttons
+    services = ("binderhub_url", "colab_url")
+    assert tuple(bool(options["launch_buttons"].get(name)) for name in services) == launch
+    if any(buttons):
+        assert options["repository_url"] == address
+        assert options["launch_buttons"]["notebook_interface"] == "jupyterlab"
+
+
+def test_a_note_says_why_there_are_no_buttons(repository):
+    assert "EAMLAB_REPOSITORY is not set" in repository.note(None)
+    elsewhere = repository.Repository("https://codeberg.org/owner/name", "main")
+    assert "https://codeberg.org/owner/name is not on one of" in repository.note(elsewhere)
+    here = repository.Repository("https://github.com/owner/name", "main")
+    assert "lead to https://github.com/owner/name (main)" in repository.note(here)
+
+
+def test_no_address_of_a_repository_is_written_down():
+    """The settings that are committed name none: they come in when the book is built."""
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    assert "repository" not in config
+    launch = config.get("launch_buttons", {})
+    assert not {"binderhub_url", "colab_url"} & {key for key, value in launch.items() if value}
+
+
+def test_links_of_a_built_page(script, checkout, monkeypatch):
+    """The theme turns the settings into the addresses that Binder and Colab expect."""
+    folder, set_origin = checkout
+    set_origin("git@github.com:owner/name.git")
+    monkeypatch.delenv("EAMLAB_REPOSITORY", raising=False)
+    monkeypatch.delenv("EAMLAB_BRANCH", raising=False)
+    (folder / "book").mkdir()
+    (folder / "_toc.yml").write_text("format: jb-book\nroot: book/page\n")
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    config["execute"]["execute_notebooks"] = "off"
+    config["sphinx"]["config"].pop("html_static_path")
+    config["sphinx"]["config"].pop("html_css_files", None)
+    (folder / "_config.yml").write_text(yaml.safe_dump(config))
+    (folder / "book" / "page.md").write_text(
+        "---\njupytext:\n  text_representation:\n    extension: .md\n    format_name: myst\n"
+        "kernelspec:\n  name: python3\n  display_name: Python 3\n  language: python\n---\n\n"
+        "# Page\n\n```{code-cell} ipython3\n1\n```\n"
+    )
+    build_book = script("build_book")
+    for name, path in {"ROOT": "", "BUILD": "_build", "CONFIG": "_build/_config.yml"}.items():
+        monkeypatch.setattr(build_book, name, folder / path)
+    script("make_notebooks").write(folder / "book")
+    assert "https://github.com/owner/name (trunk)" in build_book.point_links()
+    assert build_book.build("-W") == 0
+    html = (folder / "_build" / "html" / "book" / "page.html").read_text()
+    links = set(re.findall(r'href="(https://[^"]+)"', html))
+    assert {
+        "https://mybinder.org/v2/gh/owner/name/trunk?urlpath=lab/tree/book/page.ipynb",
+        "https://colab.research.google.com/github/owner/name/blob/trunk/book/page.ipynb",
+        "https://github.com/owner/name",
+        "https://github.com/owner/name/edit/trunk/book/page.md",
+    } <= links
+
+
+def test_broken_links_are_told_from_servers_that_refuse_robots(script):
+    entries = [
+        {"status": "working", "info": ""},
+        {"status": "broken", "info": "404 Client Error: Not Found"},
+        {"status": "broken", "info": "403 Client Error: Forbidden"},
+    ]
+    where = {"filename": "book/a.md", "lineno": 3, "uri": "https://a.org"}
+    report = "\n".join(json.dumps(entry | where) for entry in entries)
+    broken, refused = script("build_book").broken_links(report)
+    assert broken == ["book/a.md:3: https://a.org (404 Client Error: Not Found)"]
+    assert refused == ["book/a.md:3: https://a.org (403 Client Error: Forbidden)"]
+
+
+# Colab
+
+CELL = (ROOT / "scripts" / "colab_cell.py").read_text()
+BRANCH = "a/branch"
+# Stands in for pip: writes down what it is told, and the versions it is told to keep to.
+PIP = """
+import os, sys
+from pathlib import Path
+
+Path(os.environ["PIP_LOG"]).open("a").write(" ".join(sys.argv[1:]) + "\\n")
+if "--constraint" in sys.argv:
+    pins = Path(sys.argv[sys.argv.index("--constraint") + 1]).read_text()
+    Path(os.environ["PIP_LOG"]).with_suffix(".pins").write_text(pins)
+sys.exit(int(os.environ.get("PIP_STATUS", "0")))
+"""
+
+
+def commit(folder: Path, branch: str) -> None:
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    for command in (["init", "-b", branch], ["add", "-A"], [*identity, "commit", "-m", "all"]):
+        subprocess.run(["git", *command], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture
+def colab(tmp_path, monkeypatch):
+    """A pretended Colab: its module, its server, a home, GitHub on disk and a pip that obeys."""
+    source = tmp_path / "github" / "owner" / "name"
+    for name in ("scripts/setup_colab.py", "constraints.txt"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, source / name)
+    (source / "scripts" / "warm_caches.py").write_text("")
+    (source / "book").mkdir()
+    (source / "book" / "page.ipynb").write_text("{}")
+    commit(source, BRANCH)
+    (tmp_path / "stub" / "pip").mkdir(parents=True)
+    (tmp_path / "stub" / "pip" / "__init__.py").touch()  # or the real pip would come first
+    (tmp_path / "stub" / "pip" / "__main__.py").write_text(PIP)
+    (tmp_path / "home").mkdir()
+    log = tmp_path / "pip.log"
+    environ = {
+        "HOME": tmp_path / "home",
+        "PYTHONPATH": tmp_path / "stub",
+        "PIP_LOG": log,
+        "KERAS_BACKEND": "",
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.{(tmp_path / 'github').as_uri()}/.insteadOf",
+        "GIT_CONFIG_VALUE_0": "https://github.com/",
+    }
+    for name, value in environ.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.chdir(tmp_path)
+    subprocess.run([sys.executable, "-m", "pip", "--help"], check=True, capture_output=True)
+    assert log.read_text() == "--help\n", "the real pip must not touch this environment"
+    log.unlink()
+    for name in ("google", "google.colab"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    return log
+
+
+@pytest.fixture
+def session(monkeypatch):
+    """Colab's own server, which tells where the notebook was opened from."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        path_told = (
+            f"fileId=https%3A%2F%2Fgithub.com%2Fowner%2Fname%2Fblob%2F{BRANCH}%2Fbook%2Fpage.ipynb"
+        )
+
+        def do_GET(self):
+            found = self.path == "/api/sessions"
+            self.send_response(200 if found else 404)
+            self.end_headers()
+            self.wfile.write(json.dumps([{"path": self.path_told}]).encode())
+
+        def log_message(self, *_):
+            """Keep the test report readable."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("COLAB_JUPYTER_IP", "127.0.0.1")
+        monkeypatch.setenv("KMP_TARGET_PORT", str(server.server_port))
+        yield Handler
+        server.shutdown()
+
+
+def run_cell(source: str = CELL) -> list[bool]:
+    """Run the cell in a namespace of its own; return the restarts of the kernel it asks for."""
+    restarts: list[bool] = []
+    kernel = types.SimpleNamespace(do_shutdown=restarts.append)
+    shell = types.SimpleNamespace(kernel=kernel)
+    exec(compile(source, "cell", "exec"), {"get_ipython": lambda: shell})
+    return restarts
+
+
+def test_elsewhere_the_cell_does_nothing(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert "google.colab" not in sys.modules
+    assert run_cell() == []
+    assert Path.cwd() == tmp_path and list(tmp_path.iterdir()) == []
+
+
+def test_on_colab_the_cell_installs_the_tested_versions_once(colab, session, monkeypatch):
+    monkeypatch.setitem(sys.modules, "numpy", types.ModuleType("numpy"))  # Colab imports it first
+    assert run_cell() == [True]
+    folder = Path.home() / "eamlab-book"
+    assert Path.cwd() == folder / "book" and (folder / "book" / "page.ipynb").exists()
+    assert os.environ["KERAS_BACKEND"] == "tensorflow"
+    uninstall, install = colab.read_text().splitlines()
+    assert uninstall.endswith("uninstall --yes tensorflow")
+    assert install.endswith(str(folder)) and " install --constraint " in install
+    assert run_cell() == []  # the kernel has restarted, the packages are there
+    assert len(colab.read_text().splitlines()) == 2
+
+
+def test_colab_keeps_its_own_kernel(colab, session):
+    run_cell()
+    kept = set(colab.with_suffix(".pins").read_text().split())
+    constraints = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = {line for line in constraints if line and not line.startswith("#")}
+    names = {line.partition("==")[0] for line in pinned - kept}
+    assert kept < pinned
+    assert {"ipython", "ipykernel", "tornado"} <= names
+    computing = {"bayesflow", "keras", "tensorflow-cpu", "numpy", "numba", "scipy"}
+    assert computing <= {line.partition("==")[0] for line in kept}
+
+
+@pytest.mark.parametrize("spoil", ["no server", "from Drive", "other answer"])
+def test_colab_that_does_not_tell_is_helped_by_hand(colab, session, monkeypatch, spoil):
+    if spoil == "no server":
+        monkeypatch.delenv("COLAB_JUPYTER_IP")
+    else:
+        session.path_told = "fileId=1aBcD" if spoil == "from Drive" else "https://github.com/owner"
+    with pytest.raises(RuntimeError, match="write the address of the book's repository into REPO"):
+        run_cell()
+    by_hand = CELL.replace('REPOSITORY = ""', 'REPOSITORY = "https://github.com/owner/name"')
+    assert by_hand != CELL
+    run_cell(by_hand)
+    assert Path.cwd() == Path.home() / "eamlab-book" / "book"
+
+
+def test_an_interrupted_installation_is_done_again(colab, session, monkeypatch, capfd):
+    monkeypatch.setenv("PIP_STATUS", "1")
+    with pytest.raises(RuntimeError, match="packages could not be installed"):
+        run_cell()
+    monkeypatch.setenv("PIP_STATUS", "0")
+    run_cell()
+    assert Path.cwd() == Path.home() / "eamlab-book" / "book"
+
+
+def test_a_repository_that_is_not_there_is_named_as_the_cause(colab, capfd):
+    wrong = CELL.replace('REPOSITORY = ""', 'REPOSITORY = "https://github.com/owner/other"')
+    with pytest.raises(RuntimeError, match="The book could not be fetched"):
+        run_cell(wrong)
+
+
+CLEAN_RUN = """
+import json, os, sys, types
+from importlib.metadata import version
+
+for name in ("google", "google.colab"):
+    sys.modules[name] = types.ModuleType(name)
+exec(compile(open(sys.argv[1]).read(), "cell", "exec"))
+import eamlab
+
+study = eamlab.simulate_studies(1, 3, seed=1)
+names = ["numpy", "keras", "bayesflow", "tensorflow-cpu"]
+print(json.dumps({
+    "file": eamlab.__file__, "cwd": os.getcwd(), "shape": list(study["sim_data"].shape),
+    "versions": {name: version(name) for name in names},
+}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_cell_makes_a_clean_environment_run_the_package(tmp_path):
+    """The whole way: clone, real pip, the wheel it builds, and the package that it installed."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "-z"],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    ).stdout.split("\0")  # fmt: skip
+    source, home = tmp_path / "source", tmp_path / "home"
+    for name in filter(None, listed):
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, source / name)
+    commit(source, "main")
+    home.mkdir()
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    (tmp_path / "cell.py").write_text(
+        CELL.replace('REPOSITORY = ""', f'REPOSITORY = "{source.as_uri()}"')
+    )
+    left_out = {"PYTHONPATH", "PYTHONHOME", "KERAS_BACKEND"}
+    environ = {name: value for name, value in os.environ.items() if name not in left_out}
+    answer = subprocess.run(
+        [tmp_path / "venv" / "bin" / "python", "-c", CLEAN_RUN, tmp_path / "cell.py"],
+        env=environ | {"HOME": str(home)}, cwd=home, check=True, capture_output=True, text=True,
+    ).stdout.splitlines()[-1]  # fmt: skip
+    told = json.loads(answer)
+    constraints = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = dict(line.split("==") for line in constraints if "==" in line)
+    assert told["versions"] == {name: pinned[name] for name in told["versions"]}
+    assert Path(told["file"]).is_relative_to(tmp_path / "venv")
+    assert Path(told["cwd"]) == home / "eamlab-book" / "book"
+    assert told["shape"] == [1, 3, 30, 2]
+
+
+# Binder
+
+
+@pytest.mark.parametrize("name", ["postBuild", "start"])
+def test_steps_of_the_hosted_image_stop_at_the_first_error(name):
+    lines = (ROOT / name).read_text().splitlines()
+    commands = [line for line in lines if line and not line.startswith("#")]
+    assert commands[0] == "set -euo pipefail"
+    assert os.access(ROOT / name, os.X_OK)
+    assert not (ROOT / "binder").exists()  # it would hide both
+
+
+def test_a_session_gets_one_thread_and_its_command():
+    code = "import os; print(os.environ['OMP_NUM_THREADS'], os.environ['TF_NUM_INTRAOP_THREADS'])"
+    command = [ROOT / "start", sys.executable, "-c", code]
+    assert subprocess.run(command, capture_output=True, text=True).stdout.split() == ["1", "1"]
+
+
+def test_memory_is_watched_and_limited(script):
+    """A process with a child: both are counted, and both stopped above the limit."""
+    check_binder = script("check_binder")
+    child = "import sys; held = bytearray(60_000_000); print(flush=True); sys.stdin.read()"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    process = subprocess.Popen(
+        [sys.executable, "-c", parent], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    process.stdout.readline()
+    root = psutil.Process(process.pid)
+    watch = check_binder.Watch(root, limit_mb=10_000)
+    watch.look()
+    assert 60 < watch.kernel_peak_mb < watch.peak_mb < 500
+    assert not watch.exceeded and process.poll() is None
+    family = check_binder.tree(root)
+    small = check_binder.Watch(root, limit_mb=60)
+    small.look()
+    assert small.exceeded
+    gone, alive = psutil.wait_procs(family[1:], timeout=10)
+    assert process.wait(timeout=10) != 0 and not alive
+    process.stdin.close()
+    process.stdout.close()
+
+
+def test_figures_for_a_class_are_of_chapters_that_ran():
+    hosted = json.loads((ROOT / "book" / "data" / "hosted.json").read_text())
+    rows = {row["chapter"]: row for row in hosted["chapters"]}
+    assert "05_ten_thousand" in rows
+    assert all((ROOT / "book" / f"{chapter}.md").exists() for chapter in rows)
+    assert hosted["limits"] == {"cpus": 1, "limit_mb": 2048}
+    for row in rows.values():
+        assert row["error"] is None
+        assert 0 < row["kernel_peak_mb"] < row["peak_mb"] < hosted["limits"]["limit_mb"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_notebook_runs_in_a_hosted_session(script, tmp_path, monkeypatch):
+    """JupyterLab, a kernel and a figure, as check_binder.py drives them; errors are told."""
+    check_binder = script("check_binder")
+    notebook = nbformat.v4.new_notebook()
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    cells = ["import matplotlib.pyplot as plt", "plt.plot([1, 2]); plt.show()", "1 / 0", "print(2)"]
+    notebook.cells = [nbformat.v4.new_code_cell(cell) for cell in cells]
+    (tmp_path / "book").mkdir()
+    nbformat.write(notebook, tmp_path / "book" / "page.ipynb")
+    shutil.copy(ROOT / "start", tmp_path)
+    environment = Path(sys.executable).parent.parent
+    report = check_binder.check(
+        "page", tmp_path, check_binder.settings(environment, tmp_path), cpus=1, limit_mb=2048
+    )
+    assert report.error == "ZeroDivisionError: division by zero"
+    assert report.lab_ready_s <= report.first_figure_s <= report.lab_ready_s + report.seconds + 60
+    assert 50 < report.kernel_peak_mb < report.peak_mb < 2048
+
+
+# The workflows
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+PUBLISH = ROOT / ".github" / "workflows" / "publish.yml"
+# What a job may ask for beyond reading: pages and their proof of origin, issues.
+PERMISSIONS = {"pages": "write", "id-token": "write", "issues": "write", "contents": "read"}
+
+
+def workflow(path: Path) -> dict:
+    """A workflow; YAML 1.1 reads its key "on" as true."""
+    content = yaml.safe_load(path.read_text())
+    return {"on" if key is True else key: value for key, value in content.items()}
+
+
+def steps(path: Path) -> list[dict]:
+    return [step for job in workflow(path)["jobs"].values() for step in job["steps"]]
+
+
+def test_the_workflows_are_there():
+    assert {path.stem for path in WORKFLOWS} >= {"test", "publish", "fresh", "links"}
+    triggers = {path.stem: set(workflow(path)["on"]) for path in WORKFLOWS}
+    assert triggers["test"] == {"push", "pull_request"}
+    assert "schedule" in triggers["fresh"] & triggers["links"]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflow_has_few_rights_and_an_end(path):
+    content = workflow(path)
+    assert content["permissions"] == {"contents": "read"}
+    assert "pull_request_target" not in content["on"]
+    for job in content["jobs"].values():
+        assert 0 < job["timeout-minutes"] <= 60
+        assert job.get("permissions", {}).items() <= PERMISSIONS.items()
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_actions_are_pinned_to_a_major_version(path):
+    used = [step["uses"] for step in steps(path) if "uses" in step]
+    assert used
+    assert [u for u in used if not re.fullmatch(r"[\w-]+/[\w-]+@(?:release/)?v\d+", u)] == []
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_commands_of_workflows_exist(path):
+    for command in (step["run"] for step in steps(path) if "run" in step):
+        subprocess.run(["bash", "-n"], input=command, text=True, check=True)
+        # An expression in a command would let a branch's name be one.
+        assert "${{" not in command
+        assert set(re.findall(r"\bmake ([a-z-]+)", command)) <= TARGETS
+        named = re.findall(r"(?<![\w/])(?:scripts|\.ci|\.github)/[\w/.-]+", command)
+        assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_executed_chapters_are_kept_for_the_same_sources_only(script):
+    (cache,) = [s for s in steps(PUBLISH) if "actions/cache@" in str(s)]
+    build_book = script("build_book")
+    kept = {str(path.relative_to(ROOT)) for path in (build_book.CACHE, build_book.DIGEST)}
+    assert set(cache["with"]["path"].split()) == kept
+    # Everything that empties the cache is in the part of the key that an older cache must share.
+    prefix = cache["with"]["restore-keys"].strip()
+    assert cache["with"]["key"].startswith(prefix)
+    assert all(name in prefix for name in ("src/**", "constraints.txt", "setup_jupyter.py"))
+
+
+GH = """#!/usr/bin/env bash
+echo "$*" >>"$GH_LOG"
+while [ $# -gt 0 ]; do
+    if [ "$1" = --body-file ]; then cat "$2" >>"$GH_LOG.body"; fi
+    shift
+done
+if [ -n "${OPEN_ISSUE:-}" ] && grep -q "issue list" "$GH_LOG"; then echo "$OPEN_ISSUE"; fi
+"""
+
+
+@pytest.mark.parametrize("open_issue", ["", "17"])
+def test_a_failure_is_reported_once(tmp_path, open_issue):
+    """No open issue: one is made. An open one gets a comment instead."""
+    (tmp_path / "gh").write_text(GH)
+    (tmp_path / "gh").chmod(0o755)
+    (tmp_path / "run.log").write_text("start\n" + "@everyone `x`\n" * 500)
+    environ = os.environ | {
+        "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+        "GH_LOG": str(tmp_path / "calls"),
+        "OPEN_ISSUE": open_issue,
+    }
+    command = [ROOT / ".github" / "report.sh", "It broke", tmp_path / "run.log"]
+    subprocess.run(command, env=environ, check=True, capture_output=True)
+    listing, report = (tmp_path / "calls").read_text().splitlines()
+    assert listing.startswith("issue list --state open")
+    assert report.startswith("issue comment 17" if open_issue else "issue create --title It broke")
+    body = (tmp_path / "calls.body").read_text()
+    assert body.count("    @everyone") == 80 and "start" not in body

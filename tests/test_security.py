@@ -1,0 +1,289 @@
+"""What SECURITY.md says: nothing is evaluated or unpickled, and nothing phones home."""
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+from eamlab.trials import read_trials
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "src" / "eamlab"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+SCRIPTS = sorted((PACKAGE / "widgets" / "js").glob("*.js"))
+
+UNPICKLING = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "marshal", "shelve"}
+NETWORK = {"aiohttp", "ftplib", "http", "httpx", "requests", "smtplib", "socket", "ssl", "urllib"}
+PROCESSES = {"ctypes", "multiprocessing", "pty", "subprocess"}
+EVALUATION = {"__import__", "compile", "eval", "exec"}
+LOADERS = {"joblib.load", "joblib.dump", "pd.read_pickle", "keras.models.load_model"}
+TRUSTING = {"allow_pickle", "safe_mode"}
+
+
+def imported(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module.split(".")[0]
+
+
+def called(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func)
+
+
+def trusted(tree):
+    """Keywords that switch a safeguard off."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and node.arg in TRUSTING:
+            safe = {"allow_pickle": "False", "safe_mode": "True"}[node.arg]
+            if ast.unparse(node.value) != safe:
+                yield f"{node.arg}={ast.unparse(node.value)}"
+
+
+def findings(source):
+    tree = ast.parse(source)
+    calls = set(called(tree))
+    return (
+        (set(imported(tree)) & (UNPICKLING | NETWORK | PROCESSES))
+        | (calls & (EVALUATION | LOADERS | {"os.system", "os.popen"}))
+        | {name for name in calls if name.endswith((".read_pickle", ".to_pickle", ".load_model"))}
+        | set(trusted(tree))
+    )
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_no_module_evaluates_unpickles_or_connects(module):
+    assert findings(module.read_text()) == set()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "from urllib.request import urlopen",
+        "def f():\n    import requests",
+        "eval('1')",
+        "np.load(x, allow_pickle=True)",
+        "pandas.read_pickle(x)",
+        "keras.saving.load_model(x)",
+        "os.system('ls')",
+        "keras.load(x, safe_mode=False)",
+    ],
+)
+def test_the_search_finds_what_it_looks_for(source):
+    assert findings(source)
+
+
+def test_scripts_of_the_widgets_fetch_and_evaluate_nothing():
+    assert SCRIPTS
+    wanted = (
+        r"\bfetch\s*\(|XMLHttpRequest|WebSocket|sendBeacon|EventSource|\beval\s*\(|new Function"
+    )
+    for script in SCRIPTS:
+        text = script.read_text().replace("http://www.w3.org/2000/svg", "")
+        assert re.findall(rf"{wanted}|https?://", text) == [], script.name
+
+
+# --- files of others -----------------------------------------------------------------------------
+
+
+def test_cells_of_a_table_are_never_evaluated(tmp_path):
+    trace = tmp_path / "trace"
+    cells = [
+        f"__import__('pathlib').Path({str(trace)!r}).touch()",
+        f"=cmd|' /C touch {trace}'!A0",
+        f"@exec(open({str(trace)!r}, 'w'))",
+        "{{7*7}}",
+        "!!python/object/apply:os.system ['ls']",
+    ]
+    frame = pd.DataFrame({"subject": cells, "rt": 0.5, "response": 1})
+    frame.to_csv(tmp_path / "trials.csv", index=False)
+    assert read_trials(tmp_path / "trials.csv").subjects == tuple(cells)
+    frame = pd.DataFrame({"subject": 1, "rt": cells, "response": 1})
+    frame.to_csv(tmp_path / "trials.csv", index=False)
+    with pytest.raises(ValueError, match="not\\s+numbers"):
+        read_trials(tmp_path / "trials.csv")
+    assert not trace.exists()
+
+
+@pytest.fixture
+def shipped(tmp_path):
+    """A copy of the shipped local network, as someone else's folder."""
+    for name in ("local.json", "local.weights.h5"):
+        shutil.copy(PACKAGE / "weights" / name, tmp_path)
+    return tmp_path
+
+
+def forbid_opening(monkeypatch):
+    def refuse(*arguments, **_):
+        raise AssertionError(f"opened {arguments}")
+
+    monkeypatch.setattr(h5py, "File", refuse)
+
+
+def test_weights_are_opened_only_after_their_hash_was_compared(shipped, monkeypatch):
+    from eamlab import workflows
+
+    monkeypatch.setattr(workflows, "_workflow_of_card", None)
+    forbid_opening(monkeypatch)
+    weights = shipped / "local.weights.h5"
+    changed = bytearray(weights.read_bytes())
+    changed[len(changed) // 2] ^= 1
+    weights.write_bytes(changed)
+    with pytest.raises(ValueError, match="SHA-256"):
+        workflows.load_pretrained("local", folder=shipped)
+
+
+def test_weights_of_another_version_are_not_opened(shipped, monkeypatch):
+    from eamlab import workflows
+
+    monkeypatch.setattr(workflows, "_workflow_of_card", None)
+    forbid_opening(monkeypatch)
+    card = json.loads((shipped / "local.json").read_text())
+    card["versions"]["bayesflow"] = "1.0.0"
+    (shipped / "local.json").write_text(json.dumps(card))
+    with pytest.raises(ValueError, match=r"BayesFlow 1\.0\.0"):
+        workflows.load_pretrained("local", folder=shipped)
+
+
+def kinds_of_data(file):
+    kinds = set()
+    with h5py.File(file) as opened:
+        opened.visititems(
+            lambda _, x: kinds.add(x.dtype.kind) if isinstance(x, h5py.Dataset) else None
+        )
+    return kinds
+
+
+def test_shipped_files_hold_no_objects():
+    stored = sorted((PACKAGE / "data").glob("*.npz"))
+    assert stored
+    for file in stored:
+        with np.load(file, allow_pickle=False) as arrays:
+            assert all(arrays[name].dtype.kind != "O" for name in arrays)
+    for file in sorted((PACKAGE / "weights").glob("*.h5")):
+        assert kinds_of_data(file) <= set("biuf"), file.name
+
+
+# --- nothing phones home -------------------------------------------------------------------------
+
+WITHOUT_NETWORK = """
+import sys
+tried = []
+def watch(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto",
+                 "urllib.Request", "ftplib.connect", "smtplib.connect", "http.client.connect"):
+        tried.append((event, str(arguments)))
+        raise OSError("no network in this test")
+sys.addaudithook(watch)
+"""
+SMALL = """
+import eamlab as el
+study = el.simulate_studies(1, 3, 10, seed=1, scheme="exact")
+exact = el.exact_posterior(study["sim_data"][0], 20, seed=1, progress=False)
+el.explorer()
+"""
+NETWORKS = """
+workflow = el.load_pretrained("global")
+draws = el.compose(workflow, study["sim_data"], num_samples=20, seed=1)
+el.sample_subject_parameters(el.load_pretrained("local"), draws, study["sim_data"], seed=1)
+"""
+
+
+def run_without_network(code):
+    """Run in a new process that notes every attempt to connect; in an empty network if allowed."""
+    path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
+    empty = ["unshare", "--map-root-user", "--net"]
+    try:
+        subprocess.run([*empty, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        empty = []
+    return subprocess.run(
+        [*empty, sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": path, "KERAS_BACKEND": "tensorflow"},
+    )
+
+
+def test_library_connects_to_nothing():
+    done = run_without_network(WITHOUT_NETWORK + SMALL + "print(tried)")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_networks_connect_to_nothing():
+    done = run_without_network(WITHOUT_NETWORK + SMALL + NETWORKS + "print(tried)")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_watch_sees_a_connection():
+    code = "import socket\ntry: socket.create_connection(('127.0.0.1', 9))\nexcept OSError: pass\n"
+    done = run_without_network(WITHOUT_NETWORK + code + "print(len(tried) > 0)")
+    assert done.stdout.strip() == "True", done.stderr
+
+
+# --- licenses ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def audit(script):
+    return script("audit")
+
+
+def test_no_runtime_dependency_is_under_the_gpl_only(audit):
+    found, _ = audit.packages()
+    runtime = [p for p in found if p.runtime]
+    assert len(runtime) > 30
+    assert [p for p in runtime if audit.copyleft_only(p.license)] == []
+    assert [p.name for p in runtime if p.license == "not stated"] == []
+
+
+def test_license_list_has_every_runtime_dependency(audit):
+    listed = re.findall(r"^\| (\S+) \|.*\| yes \|$", (ROOT / "LICENSES.md").read_text(), flags=re.M)
+    assert {p.name for p in audit.packages()[0] if p.runtime} <= set(listed), "run `make audit`"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("GPL-3.0-or-later", True),
+        ("AGPL-3.0-only", True),
+        ("GNU General Public License v2 (GPLv2)", True),
+        ("MIT AND GPL-2.0-only", True),
+        ("LGPL-2.1-or-later", False),
+        ("GNU Lesser General Public License v3 (LGPLv3)", False),
+        ("MIT OR GPL-2.0-only", False),
+        ("BSD-3-Clause AND GPL-3.0-or-later WITH GCC-exception-3.1", False),
+        ("MIT", False),
+    ],
+)
+def test_licenses_without_a_choice_are_recognized(audit, text, expected):
+    assert audit.copyleft_only(text) is expected
+
+
+def test_packages_that_could_not_be_audited_are_not_called_clean(audit, capsys):
+    skipped = [{"name": "a", "skip_reason": "not found"}]
+    clean = [{"name": "b", "version": "1", "vulns": []}]
+    bad = [{"name": "c", "version": "1", "vulns": [{"id": "CVE-1", "fix_versions": ["2"]}]}]
+    assert audit.report(skipped) and "were not compared" in capsys.readouterr().out
+    assert audit.report([]) and "were not compared" in capsys.readouterr().out
+    assert audit.report(skipped + clean)
+    assert "not compared with known vulnerabilities: a" in capsys.readouterr().out
+    assert not audit.report(clean + bad)
+    assert "c 1: CVE-1, fixed in 2" in capsys.readouterr().out
