@@ -10,6 +10,8 @@ ARGS ?=
 PY := .venv/bin/python
 VENV := .venv/.complete
 BENCH := .venv/.bench
+# The chapters, which are one file of tests, beside all others.
+SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
 
 export PYTHON PORT
 export KERAS_BACKEND := tensorflow
@@ -47,7 +49,7 @@ lab: $(VENV) ## open the chapters in JupyterLab
 
 .PHONY: test
 test: $(VENV) ## all tests that take seconds, and every chapter
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 .PHONY: test-unit
 test-unit: $(VENV) ## the fast tests without the chapters and the browser
@@ -55,7 +57,7 @@ test-unit: $(VENV) ## the fast tests without the chapters and the browser
 
 .PHONY: test-all
 test-all: $(VENV) ## every test, the slow statistical ones included
-	$(PY) -m pytest -m "" $(ARGS)
+	$(PY) -m pytest $(SIDE_BY_SIDE) -m "" $(ARGS)
 
 .PHONY: lint
 lint: $(VENV) ## style and types
@@ -107,3 +109,21 @@ links: $(VENV) ## follow every link of the chapters
 .PHONY: binder-check
 binder-check: $(VENV) ## run every chapter as a hosted session does: 1 CPU, 2 GB (an hour)
 	$(PY) scripts/check_binder.py $(ARGS)
+
+.PHONY: student
+student: $(VENV) ## the students' edition, without solutions, in dist/student
+	@$(PY) scripts/make_edition.py student $(ARGS)
+
+.PHONY: instructor
+instructor: $(VENV) ## the instructors' edition, solutions open, in dist/instructor
+	@$(PY) scripts/make_edition.py instructor $(ARGS)
+
+TEACH := .venv/.teach
+
+$(TEACH): $(VENV)
+	@scripts/setup_venv.sh book test dev teach
+	@touch $@
+
+.PHONY: assignment
+assignment: $(TEACH) ## the graded assignment, for students and for the grader, in dist/assignment
+	@$(PY) assignments/make_assignment.py $(ARGS)

@@ -1,13 +1,17 @@
 """Turn the MyST Markdown of the chapters into the Markdown that every notebook program shows.
 
 JupyterLab and Colab know no directives and no roles. Formulas become ``$...$``, boxes become
-quotations, what folds stays folded (``<details>``), equations carry their numbers, and links lead
-to the neighboring notebook. Code is never touched.
+quotations, what folds stays folded (``<details>``), equations carry their numbers, citations their
+authors, year and address, and links lead to the neighboring notebook. Code is never touched.
 """
 
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+BIBLIOGRAPHY = Path(__file__).resolve().parent.parent / "book" / "references.bib"
 
 FENCE = re.compile(  # a line that opens with backticks may have none after the name
     r"^(?P<indent> *)(?P<mark>`{3,}(?=[^`]*$)|:{3,}(?=\{))(?:\{(?P<name>[\w:-]+)\} *)?(?P<rest>.*)$"
@@ -21,6 +25,7 @@ INLINE = re.compile(
     re.DOTALL,
 )
 WITH_TARGET = re.compile(r"^(?P<text>.*?)\s*<[^>]+>$", re.DOTALL)
+TERM = re.compile(r"^(?P<term>\S.*)\n +(?P<first>\S)", re.MULTILINE)  # an entry of a glossary
 EMPTY_SOLUTION = re.compile(r"<details>\n<summary>[^\n]*</summary>\s*</details>")
 
 SOLUTION = "<details>\n<summary><b>Solution</b></summary>"
@@ -30,6 +35,7 @@ SILENT = frozenset(
     {"bibliography", "contents", "exercise-end", "raw", "tableofcontents", "toctree"}
 )
 IMAGES = frozenset({"figure", "image"})
+CITATIONS = frozenset({"cite", "cite:p", "cite:t"})
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,49 @@ def equation_numbers(pages: Iterable[tuple[str, str]]) -> dict[str, str]:
     return numbers
 
 
+@dataclass(frozen=True)
+class Reference:
+    """What a citation shows: names of the authors, year, and where to read the work, if known."""
+
+    authors: str
+    year: str
+    address: str = ""
+
+    def cited(self, *, textual: bool) -> str:
+        text = f"{self.authors} ({self.year})" if textual else f"{self.authors}, {self.year}"
+        return f"[{text}]({self.address})" if self.address else text
+
+
+@cache
+def references(bibliography: Path = BIBLIOGRAPHY) -> dict[str, Reference]:
+    """The works of the bibliography by key, named as the rendered book names them."""
+    from pybtex.database import parse_file  # not at the top: only citations need it
+
+    found = {}
+    for key, entry in parse_file(str(bibliography), bib_format="bibtex").entries.items():
+        names = [" ".join(p.prelast_names + p.last_names) for p in entry.persons["author"]]
+        authors = " and ".join(names) if len(names) < 3 else f"{names[0]} et al."
+        address = ""
+        if "doi" in entry.fields:
+            address = f"https://doi.org/{entry.fields['doi']}"
+        elif "eprint" in entry.fields:
+            address = f"https://arxiv.org/abs/{entry.fields['eprint']}"
+        found[key] = Reference(authors, entry.fields["year"], address)
+    return found
+
+
+def citation(role: str, keys: str) -> str:
+    """Readable text of ``{cite:t}`` (part of the sentence) or ``{cite:p}`` (in parentheses)."""
+    known, named = references(), [key.strip() for key in keys.split(",")]
+    if unknown := [key for key in named if key not in known]:
+        raise ValueError(
+            f"not in {BIBLIOGRAPHY.name}: {unknown}; add the work, or correct {{cite}}."
+        )
+    textual = role.endswith(":t")
+    shown = [known[key].cited(textual=textual) for key in named]
+    return ", ".join(shown) if textual else f"({'; '.join(shown)})"
+
+
 def quoted(text: str) -> str:
     return "\n".join(f"> {line}".rstrip() for line in text.split("\n"))
 
@@ -156,6 +205,8 @@ class Converter:
             return SOLUTION if self.in_solution else "</details>"
         if block.name in {"exercise-start", "exercise"}:
             return f"### Exercise {title}\n\n{self.text(block.body)}"
+        if block.name == "glossary":
+            return TERM.sub(r"**\g<term>**: \g<first>", self.text(block.body))
         title = title or block.name.capitalize()
         if block.name == "dropdown" or "dropdown" in block.options.get("class", ""):
             return folded(title, self.text(block.body))
@@ -185,5 +236,7 @@ class Converter:
             return f"${body.strip()}$"
         if role == "eq":
             return f"({self.number(body)})"
+        if role in CITATIONS:
+            return citation(role, body)
         named = WITH_TARGET.match(body)
         return named["text"] if named else body

@@ -1,10 +1,11 @@
-"""Copy the book's JavaScript from published npm packages into ``book/static/vendor``.
+"""Copy JavaScript from published npm packages into the repository: the book's and the tests'.
 
-The rendered book must work without a network, so what its pages load is kept in the repository.
+The rendered book must work without a network, so what its pages load is kept in
+``book/static/vendor``; what only the browser tests load is in ``tests/browser/vendor``.
 ``vendored.json`` beside the files says where each came from: package, version, license, path in
-the package, size and SHA-256. To move to another version, change ``PACKAGES`` and run this script
-with npm installed; ``--check`` compares the files with the record and needs neither npm nor a
-network.
+the package, size and SHA-256. To move to another version, change ``PACKAGES`` or
+``TEST_PACKAGES`` and run this script with npm installed; ``--check`` compares the files with their
+record and needs neither npm nor a network.
 """
 
 import argparse
@@ -20,12 +21,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENDOR = ROOT / "book" / "static" / "vendor"
+TEST_VENDOR = ROOT / "tests" / "browser" / "vendor"
 RECORD = "vendored.json"
 
 
 @dataclass(frozen=True)
 class Package:
-    """A published package, and which of its files the book needs."""
+    """A published package, and which of its files are needed here."""
 
     name: str
     version: str
@@ -42,6 +44,15 @@ PACKAGES = (
         why="typesets formulas; the one build that fetches no fonts and no TeX extensions",
     ),
 )
+TEST_PACKAGES = (
+    Package(
+        name="axe-core",
+        version="4.14.1",
+        files=("axe.min.js", "LICENSE", "LICENSE-3RD-PARTY.txt"),
+        why="checks the accessibility of rendered pages; part of the tests, not of the book",
+    ),
+)
+FOLDERS = {VENDOR: PACKAGES, TEST_VENDOR: TEST_PACKAGES}
 
 
 def describe(content: bytes, source: str) -> dict[str, str | int]:
@@ -71,7 +82,7 @@ def read_members(archive: Path, names: tuple[str, ...]) -> dict[str, bytes]:
         inside = {member.name.partition("/")[2]: member for member in packed if member.isfile()}
         missing = [name for name in names if name not in inside]
         if missing:
-            sys.exit(f"{archive.name} has no {', '.join(missing)}; correct PACKAGES.")
+            sys.exit(f"{archive.name} has no {', '.join(missing)}; correct the list of packages.")
         return {name: packed.extractfile(inside[name]).read() for name in names}
 
 
@@ -83,7 +94,7 @@ def same_version_must_be_same(package: Package, files: dict, before: dict) -> No
                 sys.exit(f"{package.name} {package.version}: {name} is not what it was; look why.")
 
 
-def vendor(package: Package, before: dict) -> dict:
+def vendor(package: Package, before: dict, vendored: Path = VENDOR) -> dict:
     """Write the package's files; return their record. ``before`` is the record of the last time."""
     with tempfile.TemporaryDirectory() as folder:
         archive = fetch(package, Path(folder))
@@ -91,7 +102,7 @@ def vendor(package: Package, before: dict) -> dict:
     license_name = json.loads(contents.pop("package.json"))["license"]
     files = {Path(name).name: describe(content, name) for name, content in contents.items()}
     same_version_must_be_same(package, files, before)
-    target = VENDOR / package.name
+    target = vendored / package.name
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for name, content in contents.items():
@@ -109,7 +120,7 @@ def read_record(vendored: Path) -> dict:
     return json.loads(record.read_text()) if record.exists() else {}
 
 
-def faults(vendored: Path = VENDOR) -> list[str]:
+def faults(vendored: Path = VENDOR, packages: tuple[Package, ...] = PACKAGES) -> list[str]:
     """What differs between the files and their record; empty when all is well."""
     record = read_record(vendored)
     recorded = {
@@ -130,23 +141,30 @@ def faults(vendored: Path = VENDOR) -> list[str]:
         if present[name] != recorded[name]
     ]
     found += [
-        f"{package.name}: {RECORD} has another version than PACKAGES"
-        for package in PACKAGES
+        f"{package.name}: {RECORD} has another version than this script"
+        for package in packages
         if record.get(package.name, {}).get("version") != package.version
     ]
     return found
+
+
+def vendor_all(vendored: Path, packages: tuple[Package, ...]) -> None:
+    """Write every package of a folder, and the record of them."""
+    before = read_record(vendored)
+    entries = {
+        package.name: vendor(package, before.get(package.name, {}), vendored)
+        for package in packages
+    }
+    (vendored / RECORD).write_text(json.dumps(entries, indent=1) + "\n")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="only compare files and record")
     if not parser.parse_args().check:
-        before = read_record(VENDOR)
-        entries = {
-            package.name: vendor(package, before.get(package.name, {})) for package in PACKAGES
-        }
-        (VENDOR / RECORD).write_text(json.dumps(entries, indent=1) + "\n")
-    found = faults()
+        for vendored, packages in FOLDERS.items():
+            vendor_all(vendored, packages)
+    found = [fault for folder, packages in FOLDERS.items() for fault in faults(folder, packages)]
     print("\n".join(found) or f"Vendored files match {RECORD}.")
     return bool(found)
 

@@ -34,9 +34,11 @@ def settings() -> dict:
     """The book's own settings, with the paths in them made independent of the folder."""
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
     sphinx = config["sphinx"]
-    for name in ("html_static_path", "templates_path"):
+    for name in ("html_static_path", "templates_path", "bibtex_bibfiles"):
         if name in sphinx["config"]:
             sphinx["config"][name] = [str(ROOT / path) for path in sphinx["config"][name]]
+    if "html_favicon" in sphinx["config"]:
+        sphinx["config"]["html_favicon"] = str(ROOT / sphinx["config"]["html_favicon"])
     return config
 
 

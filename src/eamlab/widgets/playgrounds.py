@@ -128,8 +128,8 @@ def decision_playground(
 
     See Also
     --------
-    eamlab.simulate.simulate_trials : The same walks, and exact ones.
-    eamlab.density.log_density : The line over the histograms.
+    eamlab.simulate_trials : The same walks, and exact ones.
+    eamlab.log_density : The line over the histograms.
     """
     start = {"nu": nu, "alpha": alpha, "t0": t0, "beta": beta, "dt": dt}
     values = {k: _number(start, k, x[0], x[-1]) for k, x in _DECISION_STOPS.items()}
@@ -217,7 +217,7 @@ def population_playground() -> Widget:
 
     See Also
     --------
-    eamlab.simulate.simulate_studies : Simulates whole studies from the same prior.
+    eamlab.simulate_studies : Simulates whole studies from the same prior.
     """
     steps = np.arange(-_REACH, _REACH + 0.01, 1 / _STOPS_PER_SD)
     stops = {

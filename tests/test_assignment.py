@@ -1,0 +1,196 @@
+"""The assignment: right answers get all points, wrong ones lose theirs, and nothing leaks."""
+
+import csv
+import importlib.util
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+
+ASSIGNMENTS = Path(__file__).resolve().parents[1] / "assignments"
+SOURCE = ASSIGNMENTS / "one_mind" / "one_mind.md"
+AUTOMATIC, WRITTEN = 20, 5
+WITH_SOLUTION = re.compile(r"### BEGIN SOLUTION\n(.*?)\s*### END SOLUTION", re.DOTALL)
+HIDDEN = re.compile(r"### BEGIN HIDDEN TESTS\n(.*?)### END HIDDEN TESTS", re.DOTALL)
+
+# A mistake that students make: the cell that loses its points, what is right, and what they write.
+WRONG = [
+    ("upper_share", "np.sqrt(share * (1 - share) / n_trials)", "share * (1 - share) / n_trials"),
+    ("upper_share", "trials[:, 0].mean()", "1 - trials[:, 0].mean()"),
+    ("compose_gaussians", "(len(means) - 1) / prior_sd**2", "0.0"),
+    ("compose_gaussians", "- surplus * prior_mean", ""),
+    ("compose_gaussians", "precision**-0.5", "1 / precision"),
+    ("composed_score", "(1 - len(means))", "0"),
+    ("composed_score", "(1 - len(means))", "-len(means)"),
+    ("composed_score", "(mean - x)", "(x - mean)"),
+    ("batch_score", "n_groups / len(batch) * drawn + prior", "drawn + prior"),
+    ("batch_score", "drawn + prior", "(drawn + prior)"),
+    ("bridge", "d0**-0.5", "1 / d0"),
+    ("bridge", "n_groups**0.5", "n_groups"),
+    ("against", "np.std(draws) / np.std(exact)", "np.std(exact) / np.std(draws)"),
+    ("against", '"A": "tempered", "B": "right"', '"A": "right", "B": "tempered"'),
+]
+
+
+@cache
+def maker() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("maker", ASSIGNMENTS / "make_assignment.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@cache
+def source() -> NotebookNode:
+    return maker().source_notebook(SOURCE)
+
+
+def role(cell: NotebookNode) -> str:
+    return cell.metadata["nbgrader"]["grade_id"]
+
+
+def answered(notebook: NotebookNode, mistakes: list[tuple[str, str]]) -> NotebookNode:
+    """The notebook with the source's solutions, changed by the mistakes, in its cells."""
+    made = nbformat.from_dict(notebook)
+    solved = {role(c): c.source for c in source().cells if c.metadata["nbgrader"]["solution"]}
+    for cell in made.cells:
+        if role(cell) in solved:
+            cell.source = solved[role(cell)]
+            for right, wrong in mistakes:
+                cell.source = cell.source.replace(right, wrong)
+    return made
+
+
+def earned(notebook: NotebookNode) -> dict[str, float]:
+    """Points of each graded code cell, by running the cells here."""
+    namespace: dict = {}
+    found = {}
+    for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
+        about = cell.metadata["nbgrader"]
+        try:
+            exec(compile(cell.source, role(cell), "exec"), namespace)
+        except AssertionError:
+            assert about["grade"], "only checks may fail"
+            found[role(cell)] = 0
+        else:
+            if about["grade"]:
+                found[role(cell)] = about["points"]
+    return found
+
+
+def test_the_points_are_those_that_the_text_promises():
+    grades = [c.metadata["nbgrader"] for c in source().cells if c.metadata["nbgrader"]["grade"]]
+    assert sum(g["points"] for g in grades if not g["solution"]) == AUTOMATIC
+    assert sum(g["points"] for g in grades if g["solution"]) == WRITTEN
+    text = "\n".join(cell.source for cell in source().cells)
+    assert f"{AUTOMATIC + WRITTEN} points, of which {AUTOMATIC} are graded by a program" in text
+    told = [int(n) for n in re.findall(r"^## .*\((\d+) points\)$", text, re.MULTILINE)]
+    assert told == [g["points"] for g in grades]
+    assert len({role(cell) for cell in source().cells}) == len(source().cells)
+
+
+def test_every_test_hides_something_and_says_what_is_off():
+    tests = [c.source for c in source().cells if role(c).startswith("test_")]
+    assert len(tests) == 6
+    for text in tests:
+        shown, hidden = HIDDEN.sub("", text), HIDDEN.search(text)[1]
+        for part in (shown, hidden):
+            asserts = re.findall(r"^\s*assert .*$", part, re.MULTILINE)
+            assert asserts and all(re.search(r', f?"[^"]+"$', line) for line in asserts)
+
+
+def test_right_answers_get_all_points():
+    assert sum(earned(source()).values()) == AUTOMATIC
+
+
+@pytest.mark.parametrize(("task", "right", "wrong"), WRONG)
+def test_a_mistake_costs_the_points_of_its_task_and_no_others(task, right, wrong):
+    assert any(right in cell.source for cell in source().cells)
+    points = earned(answered(source(), [(right, wrong)]))
+    assert [name for name, got in points.items() if not got] == [f"test_{task}"]
+
+
+def test_unknown_assignments_are_refused(tmp_path, capsys):
+    assert maker().main(["two_minds", "--out", str(tmp_path)]) == 1
+    assert "no assignment 'two_minds'; choose from one_mind" in capsys.readouterr().err
+
+
+def test_without_the_grader_the_remedy_is_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(maker(), "find_spec", lambda name: None)
+    assert maker().main(["--out", str(tmp_path)]) == 1
+    assert "pip install" in capsys.readouterr().err
+
+
+# --------------------------------------------------------------------------------------------------
+# With the grader
+# --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    """A course folder with four submissions, graded."""
+    pytest.importorskip("nbgrader", reason="the grader comes with the extra `teach`")
+    folder = tmp_path_factory.mktemp("course")
+    release = nbformat.read(maker().make("one_mind", folder), 4)
+    tampered = nbformat.from_dict(release)
+    for cell in tampered.cells:
+        if role(cell).startswith("test_"):
+            cell.source = "assert True"
+    handed_in = {
+        "right": answered(release, []),
+        "untouched": release,
+        "no_prior": answered(release, [("(1 - len(means))", "0"), ("drawn + prior", "drawn")]),
+        "tampered": tampered,
+    }
+    for student, notebook in handed_in.items():
+        place = folder / "submitted" / student / "one_mind"
+        place.mkdir(parents=True)
+        nbformat.write(notebook, place / "one_mind.ipynb")
+    maker().autograde("one_mind", folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_the_students_notebook_has_no_solutions_and_no_hidden_tests(course):
+    release = nbformat.read(course / "release" / "one_mind" / "one_mind.ipynb", 4)
+    shown = "\n".join(cell.source for cell in release.cells)
+    assert "SOLUTION" not in shown and "HIDDEN" not in shown
+    secret = "\n".join(
+        part
+        for c in source().cells
+        for p in (WITH_SOLUTION, HIDDEN)
+        for part in p.findall(c.source)
+    )
+    lines = {line.strip() for line in secret.splitlines() if len(line.strip()) > 20}
+    assert len(lines) > 40
+    assert [line for line in lines if line in shown] == []
+    assert shown.count("YOUR CODE HERE") == 8 and shown.count("YOUR ANSWER HERE") == 1
+    assert len(release.cells) == len(source().cells)
+
+
+@pytest.mark.slow
+def test_the_grader_gives_the_points_that_are_due(course):
+    with (course / "grades.csv").open() as file:
+        table = {
+            row.pop("student"): {k: float(v) for k, v in row.items()}
+            for row in csv.DictReader(file)
+        }
+    totals = {student: sum(row.values()) for student, row in table.items()}
+    assert totals == {"right": AUTOMATIC, "untouched": 0, "tampered": 0, "no_prior": AUTOMATIC - 8}
+    lost = [name for name, got in table["no_prior"].items() if not got]
+    assert lost == ["test_composed_score", "test_batch_score", "written_review"]
+
+
+@pytest.mark.slow
+def test_making_it_again_keeps_grades(course):
+    before = maker().points("one_mind", course)
+    command = [sys.executable, str(ASSIGNMENTS / "make_assignment.py"), "--out", str(course)]
+    subprocess.run(command, check=True, capture_output=True)
+    assert maker().points("one_mind", course) == before
+    assert (course / "submitted" / "right" / "one_mind" / "one_mind.ipynb").exists()

@@ -1,0 +1,416 @@
+"""Both editions of the book: nothing leaks, nothing is missing, nobody's work is lost."""
+
+import ast
+import builtins
+import inspect
+import json
+import re
+import sys
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+import jupytext
+import nbformat
+import numpy as np
+import pytest
+
+import eamlab as el
+from eamlab.exercises import exercises
+from eamlab.widgets.grid import Settings, cell_of, load_grid
+from eamlab.widgets.playgrounds import _NOISE_SD, _TOY_START, _sample_toy
+
+ROOT = Path(__file__).resolve().parents[1]
+CHAPTERS = {page.stem: page.read_text() for page in sorted((ROOT / "book").glob("0[1-9]_*.md"))}
+WITH_SOLUTION = re.compile(
+    r"^`{3,}\{solution-start\} .*?^`{3,}\{solution-end\}\n`{3,}$", re.DOTALL | re.MULTILINE
+)
+FEWEST = 8  # characters: shorter lines, such as a bracket, give nothing away
+
+HEAD = "---\nkernelspec:\n  display_name: Python 3\n  name: python3\n---\n\n"
+CELL = "```{code-cell} ipython3\nimport eamlab as el\n```\n"
+EXERCISE = """```{exercise-start} 1.1 Other units · check your understanding
+:label: ex-1-1
+:nonumber:
+```
+How many?
+
+```{admonition} Hint
+:class: dropdown
+Think of 0.1.
+```
+```{exercise-end}
+```
+"""
+SOLUTION = """```{solution-start} ex-1-1
+:class: dropdown
+```
+```{code-cell} ipython3
+:tags: [hide-cell]
+:jupyter: {source_hidden: true}
+
+el.exercises.check("1.1", {"nu": 2.5, "alpha": 1.2})
+```
+
+Two and a half.
+```{solution-end}
+```
+"""
+PAGE = f"{HEAD}# 1. Units\n\nA [guide](instructors_guide.md).\n\n{CELL}\n{EXERCISE}\n{SOLUTION}\n"
+GUIDE = f"{HEAD}# The guide\n\n{CELL}\n### 1. Units\n\nAsk {{math}}`x` first.\n\n## More\n\nNo.\n"
+
+
+@pytest.fixture(scope="module")
+def make_edition():
+    """The script as a module, loaded once, so that an edition is made once for all tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "scripts"))
+        for name in ("plain_markdown", "make_notebooks", "make_edition"):
+            patch.delitem(sys.modules, name, raising=False)
+        yield import_module("make_edition")
+        for name in ("plain_markdown", "make_notebooks", "make_edition"):
+            sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def book(tmp_path):
+    """A book of a chapter with an exercise, a page with code but without, a guide, a plain page."""
+    folder = tmp_path / "book"
+    folder.mkdir()
+    pages = {"01_units": PAGE, "02_none": f"{HEAD}# 2. None\n\n{CELL}", "words": "# Words\n"}
+    for name, text in (pages | {"instructors_guide": GUIDE}).items():
+        (folder / f"{name}.md").write_text(text)
+    return folder
+
+
+def decoded(files: dict[str, bytes]) -> dict[str, str]:
+    return {Path(n).stem: t.decode() for n, t in files.items() if n.endswith((".ipynb", ".md"))}
+
+
+@cache
+def edition(module, name: str, markdown: bool = False) -> dict[str, str]:
+    return decoded(module.edition_files(name, markdown=markdown))
+
+
+def cells(notebook: str, kind: str) -> list[str]:
+    return [c.source for c in nbformat.reads(notebook, 4).cells if c.cell_type == kind]
+
+
+def told(text: str) -> set[str]:
+    """Lines that say something, without the marks of directives and their options."""
+    lines = {line.strip() for line in text.splitlines()}
+    return {s for s in lines if len(s) >= FEWEST and not re.match(r"`{3,}|:\w+:|<|\*\*Solution", s)}
+
+
+def solution_lines(module, name: str) -> set[str]:
+    """Lines of a chapter's solutions that are nowhere else in it, as written and as converted."""
+    text = CHAPTERS[name]
+    converter = sys.modules["plain_markdown"].Converter(
+        sys.modules["plain_markdown"].equation_numbers(CHAPTERS.items()), frozenset(CHAPTERS)
+    )
+    solutions, rest = "\n".join(WITH_SOLUTION.findall(text)), WITH_SOLUTION.sub("", text)
+    both = [told(t) | told(converter.text(t)) for t in (solutions, rest)]
+    return both[0] - both[1]
+
+
+# --------------------------------------------------------------------------------------------------
+# Students
+# --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("markdown", [False, True], ids=["notebooks", "markdown"])
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_no_line_of_a_solution_reaches_students(make_edition, name, markdown):
+    written = edition(make_edition, "student", markdown)[name]
+    shown = written if markdown else "\n".join(cells(written, "code") + cells(written, "markdown"))
+    secret = solution_lines(make_edition, name)
+    assert len(secret) > 10
+    elsewhere = WITH_SOLUTION.sub("", CHAPTERS[name])
+    added = {
+        line for i in exercises() for line in make_edition.ANSWER_CELL.format(id=i).split("\n")
+    }
+    leaks = {line for line in secret if line in shown and line not in elsewhere}
+    assert leaks - added == set()
+    assert "{solution" not in shown and "<b>Solution" not in shown
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_the_search_for_leaks_finds_solutions_where_they_are(make_edition, name):
+    """The same search on the instructors' edition finds every line."""
+    for markdown in (False, True):
+        written = edition(make_edition, "instructor", markdown)[name]
+        shown = [written] if markdown else cells(written, "code") + cells(written, "markdown")
+        lines = told("\n".join(shown))
+        converted = solution_lines(make_edition, name)
+        assert len(converted & lines) >= 0.5 * len(converted)
+
+
+def test_the_code_of_the_reference_answers_does_not_reach_students(make_edition):
+    shown = "\n".join(edition(make_edition, "student", True).values())
+    for exercise in exercises().values():
+        assert exercise.right not in shown
+    modules = {inspect.getmodule(exercise.expected) for exercise in exercises().values()}
+    for module in filter(None, modules):
+        if not module.__name__.startswith("eamlab.exercises.chapter"):
+            continue
+        code = inspect.getsource(module).splitlines()
+        reference = {s for line in code if len(s := line.strip()) > 30 and "import" not in s}
+        chapter = next(t for n, t in CHAPTERS.items() if n[1] == module.__name__[-1])
+        outside = WITH_SOLUTION.sub("", chapter)
+        assert [line for line in reference if line in shown and line not in outside] == []
+
+
+def test_every_exercise_has_its_hint_and_a_cell_for_the_answer(make_edition):
+    found = {}
+    for name in CHAPTERS:
+        notebook = edition(make_edition, "student")[name]
+        text = "\n".join(cells(notebook, "markdown"))
+        assert text.count("<summary><b>Hint</b></summary>") == text.count("### Exercise ")
+        for code in cells(notebook, "code"):
+            if match := re.search(r'^el\.exercises\.check\("(.+)", answer\)\Z', code, re.MULTILINE):
+                found[match[1]] = code
+    assert list(found) == list(exercises())
+    for code in found.values():  # an empty one runs, and is not right
+        *before, last = ast.parse(code).body
+        namespace = {"el": el}
+        exec(compile(ast.Module(before, []), "cell", "exec"), namespace)
+        assert not eval(compile(ast.Expression(last.value), "cell", "eval"), namespace).correct
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_what_students_run_needs_nothing_of_the_solutions(make_edition, name):
+    code = "\n".join(cells(edition(make_edition, "student")[name], "code"))
+    known, used = set(dir(builtins)) | {"display", "get_ipython"}, set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Name):
+            (used if isinstance(node.ctx, ast.Load) else known).add(node.id)
+        elif isinstance(node, ast.arg):
+            known.add(node.arg)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            known.add(node.name)
+        elif isinstance(node, ast.alias):
+            known.add(node.asname or node.name.split(".")[0])
+        elif isinstance(node, ast.ExceptHandler) and node.name:
+            known.add(node.name)
+    assert used - known == set()
+
+
+def test_a_solution_that_is_not_closed_is_refused(make_edition):
+    broken = PAGE.replace("```{solution-end}\n```\n", "")
+    with pytest.raises(ValueError, match="no {solution-end}"):
+        make_edition.for_students(broken)
+    with pytest.raises(ValueError, match="no {solution-end}"):
+        make_edition.for_students(broken + EXERCISE + SOLUTION)
+
+
+def test_students_get_no_guide_and_no_dead_links(make_edition, book):
+    files = make_edition.edition_files("student", book=book)
+    assert sorted(files) == ["01_units.ipynb", "02_none.ipynb", "README.md"]
+    assert "A guide." in files["01_units.ipynb"].decode()
+    for written in edition(make_edition, "student").values():
+        links = re.findall(r"\]\(([\w-]+)\.(?:ipynb|md)", written)
+        assert set(links) <= set(edition(make_edition, "student"))
+
+
+# --------------------------------------------------------------------------------------------------
+# Instructors
+# --------------------------------------------------------------------------------------------------
+
+
+def test_instructors_get_every_solution_open(make_edition):
+    labels = set()
+    for name in CHAPTERS:
+        notebook = nbformat.reads(edition(make_edition, "instructor")[name], 4)
+        text = "\n".join(cell.source for cell in notebook.cells)
+        labels |= set(re.findall(r"\*\*Solution of exercise (\S+)\*\*", text))
+        assert "open this cell" not in text and "<b>Solution" not in text
+        for cell in notebook.cells:
+            if "el.exercises.check(" in cell.source and cell.cell_type == "code":
+                assert not cell.metadata.get("jupyter", {}).get("source_hidden", False)
+        code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+        chapter = jupytext.reads(CHAPTERS[name], "md:myst").cells
+        assert code[1:] == [cell.source for cell in chapter if cell.cell_type == "code"]
+    assert labels == set(exercises())
+
+
+def test_instructors_get_notes_below_the_title_and_the_guide(make_edition, book):
+    files = decoded(make_edition.edition_files("instructor", book=book))
+    assert set(files) == {"01_units", "02_none", "instructors_guide", "README"}
+    first = cells(files["01_units"], "markdown")[0]
+    assert first.startswith(
+        "# 1. Units\n\n> **For the instructor**\n>\n> Ask $x$ first.\n\nA [guide]"
+    )
+    assert "(instructors_guide.ipynb)" in first
+    assert "For the instructor" not in files["02_none"] + files["instructors_guide"]
+
+
+def test_the_guide_has_notes_on_every_chapter(make_edition):
+    guide = (ROOT / "book" / "instructors_guide.md").read_text()
+    titles = [re.search(r"^# (.+)$", text, re.MULTILINE)[1] for text in CHAPTERS.values()]
+    assert set(titles) <= set(make_edition.notes(guide))
+    for name in CHAPTERS:
+        assert (
+            "> **For the instructor**"
+            in cells(edition(make_edition, "instructor")[name], "markdown")[0]
+        )
+
+
+# --------------------------------------------------------------------------------------------------
+# The guide keeps what it promises
+# --------------------------------------------------------------------------------------------------
+
+GUIDE_PAGE = (ROOT / "book" / "instructors_guide.md").read_text()
+
+
+def section(title: str) -> str:
+    return re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", GUIDE_PAGE, re.DOTALL | re.MULTILINE)[1]
+
+
+@pytest.mark.parametrize(("plan", "minutes"), [("Ninety minutes", 90), ("Half a day", 240)])
+def test_lesson_plans_add_up(plan, minutes):
+    rows = re.findall(r"^\| (\d+) \|", section(plan), re.MULTILINE)
+    assert sum(map(int, rows)) == minutes
+
+
+def test_the_rubric_adds_up_and_the_guide_is_short():
+    project = section("Final project: a posterior with its answer key")
+    total = sum(map(int, re.findall(r"^\| (\d+) \|", project, re.MULTILINE)))
+    assert f"\n{total} points." in project
+    assert len(GUIDE_PAGE.split("---\n", 2)[2].split()) < 2500
+
+
+def test_the_exercises_of_the_guide_exist():
+    by_name = re.findall(r"[Ee]xercises? ([\d., and]*\d)", GUIDE_PAGE)
+    named = re.findall(r"\b\d\.\d\b", " ".join(by_name))
+    listed = re.findall(r"(?<![=\d] )\b\d\.\d\b", section("Four weeks"))
+    assert len(named) > 12 and len(listed) > 25
+    assert set(named) | set(listed) <= set(exercises())
+
+
+def test_the_explorer_shows_what_the_guide_promises():
+    def seen(**settings):
+        cell = cell_of(load_grid(), Settings(**settings))
+        return np.sort(np.abs(cell.bias)), float(np.median(cell.ratio))
+
+    few, many, most = (seen(n_subjects=n) for n in (10, 1000, 10_000))
+    assert few[0][-1] < few[1] < many[1] < many[0][-1] < most[0][-1]
+    bias, width = seen(n_subjects=10_000, d0=0.1, d1=0.1)
+    assert 8 < width < 10 and all(8 < bias[-3:]) and all(bias[-3:] < 10) and all(bias[:-3] < 3)
+    bias, width = seen(n_subjects=10_000, group_size=100, d0=0.1, d1=0.1)
+    assert bias[-1] < 1 and 2.5 < width < 3.5
+    bias, width = seen(n_subjects=10_000, group_size=100, method="gaussian")
+    assert all(bias[-2:] > 1) and all(bias[:-2] < 1) and 0.9 < width < 1.1
+    large = {"n_subjects": 1000, "group_size": 100}
+    assert seen(**large, mini_batch_size=10)[1] < 0.9 < 1.1 < seen(**large, mini_batch_size=2)[1]
+
+
+def test_the_toy_playground_shows_what_the_guide_promises():
+    """Widths of 500 and more draws, known to 7 %; the seed is fixed."""
+
+    def width(**changes):
+        settings = _TOY_START | {"seed": 1} | changes
+        draws = np.array([np.nan if x is None else x for x in _sample_toy(settings)["particles"]])
+        with np.errstate(over="ignore"):
+            return float(np.nanstd(draws) * (1 + settings["J"] / _NOISE_SD**2) ** 0.5)
+
+    assert 0.7 < width() < 0.82
+    assert all(
+        abs(width(**right) - 1) < 0.08 for right in ({"J": 1}, {"score": "exact"}, {"d0": 0.5})
+    )
+    assert width(solver="ode") < 0.1
+    assert width(mini_batch=5) > 1.3 and width(mini_batch=5, steps=2000) < 0.85
+    assert width(J=500) > 1000
+
+
+# --------------------------------------------------------------------------------------------------
+# Files
+# --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["student", "instructor"])
+def test_notebooks_are_valid_and_without_outputs(make_edition, name):
+    written = {n: t for n, t in edition(make_edition, name).items() if n != "README"}
+    assert set(CHAPTERS) < set(written)
+    for content in written.values():
+        notebook = nbformat.reads(content, 4)
+        nbformat.validate(notebook)
+        assert all(
+            c.outputs == [] and c.execution_count is None for c in notebook.cells if "outputs" in c
+        )
+
+
+def test_the_same_book_gives_the_same_bytes(make_edition, book):
+    for name in make_edition.EDITIONS:
+        first = make_edition.edition_files(name, book=book)
+        assert first == make_edition.edition_files(name, book=book)
+
+
+def test_files_that_chapters_read_come_along(make_edition):
+    files = make_edition.edition_files("student", ["09_your_own_data"])
+    for path in (ROOT / "book" / "data").iterdir():
+        assert files[f"data/{path.name}"] == path.read_bytes()
+    assert "data/example_trials.json" in files
+    assert sorted(files)[0] == "09_your_own_data.ipynb" and "01_one_decision.ipynb" not in files
+
+
+def test_one_chapter_alone_and_one_without_exercises(make_edition, book):
+    files = make_edition.edition_files("student", ["02_none.md"], book=book)
+    assert sorted(files) == ["02_none.ipynb", "README.md"]
+    assert "check(" not in files["02_none.ipynb"].decode()
+    instructor = make_edition.edition_files("instructor", ["02_none"], book=book)
+    assert cells(instructor["02_none.ipynb"].decode(), "markdown") == ["# 2. None"]
+
+
+@pytest.mark.parametrize("name", ["03_none", "words", "instructors_guide"])
+def test_unknown_chapters_are_refused(make_edition, book, name):
+    with pytest.raises(ValueError, match=f"01_units, 02_none; .* no {name}"):
+        make_edition.edition_files("student", [name], book=book)
+
+
+def test_an_edition_is_replaced_but_no_work_is(make_edition, tmp_path):
+    folder = tmp_path / "dist" / "student"
+    make_edition.replace_folder(folder, {"a.ipynb": b"1", "data/b.csv": b"2"})
+    make_edition.replace_folder(folder, {"a.ipynb": b"3"})
+    assert sorted(p.name for p in folder.iterdir()) == [".edition.json", "a.ipynb"]
+    (folder / ".ipynb_checkpoints").mkdir()
+    (folder / ".ipynb_checkpoints" / "a.ipynb").write_text("old")
+    make_edition.replace_folder(folder, {"a.ipynb": b"4"})
+    assert [p.name for p in folder.parent.iterdir()] == ["student"]
+    for spoil in ("a.ipynb", "mine.ipynb"):
+        (folder / spoil).write_text("work")
+        with pytest.raises(ValueError, match=f"work of somebody \\({spoil}\\)"):
+            make_edition.replace_folder(folder, {"a.ipynb": b"5"})
+        assert (folder / spoil).read_text() == "work"
+        (folder / spoil).unlink()
+    other = tmp_path / "home"
+    other.mkdir()
+    (other / "thesis.tex").write_text("all of it")
+    with pytest.raises(ValueError, match="thesis"):
+        make_edition.replace_folder(other, {"a.ipynb": b"5"})
+
+
+def test_a_failure_leaves_the_edition_that_was_there(make_edition, tmp_path, monkeypatch):
+    folder = tmp_path / "student"
+    make_edition.replace_folder(folder, {"a.ipynb": b"1"})
+    rename = Path.rename
+
+    def fail(self, target):
+        if self.name == "new":
+            raise OSError("no space left")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(OSError, match="no space"):
+        make_edition.replace_folder(folder, {"a.ipynb": b"2"})
+    assert (folder / "a.ipynb").read_bytes() == b"1"
+    assert [p.name for p in tmp_path.iterdir()] == ["student"]
+
+
+def test_the_command(make_edition, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert make_edition.main(["student", "05_ten_thousand", "--markdown", "--out", str(out)]) == 0
+    assert "student edition is in" in capsys.readouterr().out
+    assert (out / "05_ten_thousand.md").read_text().count('", answer)') == 7
+    assert "05_ten_thousand.md" in json.loads((out / ".edition.json").read_text())
+    assert make_edition.main(["student", "05_ten", "--out", str(tmp_path / "no")]) == 1
+    assert "no 05_ten." in capsys.readouterr().err and not (tmp_path / "no").exists()
