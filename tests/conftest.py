@@ -24,3 +24,18 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleTy
         return module
 
     yield load
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """After the chapters, list how long each took and how much memory its kernel needed."""
+    rows = [
+        dict(report.user_properties)
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.getreports(outcome)
+        if dict(report.user_properties).get("chapter")
+    ]
+    if rows:
+        terminalreporter.section("chapters")
+    for row in rows:
+        line = f"{row['chapter']:<28}{row['seconds']:7.1f} s{row['peak_mb']:8.0f} MB"
+        terminalreporter.write_line(line)

@@ -37,7 +37,7 @@ def made_up_row(n_subjects: int, recipe: str) -> dict:
     studies = [
         {
             k: {"bias": sign * (i + 1), "sd_ratio": 0.5 + i / 4, "covered": float(i != 3)}
-            | {"wasserstein": i + 1.0}
+            | {"wasserstein": i + 1.0, "exact_covered": float(i > 1)}
             for i, k in enumerate(NAMES)
         }
         for sign in (-1, 1, -1)
@@ -57,6 +57,7 @@ def test_table_summarizes_over_studies_and_parameters(made_up):
     assert row["bias, best"] == 1 and row["bias, worst"] == 7
     assert row["sd ratio, least"] == 0.5 and row["sd ratio, most"] == 2.0
     assert row["coverage"] == pytest.approx(6 / 7)
+    assert row["exact coverage"] == pytest.approx(5 / 7)
     assert row["distance"] == 4 and row["C2ST"] == 0.7
     assert list(grades.grade_table(100).index) == [(100, "groups of 20")]
 

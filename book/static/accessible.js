@@ -28,8 +28,16 @@
   /** The theme looks on resizing for what scrolls; folded parts have no size before. */
   const unfolded = () => window.dispatchEvent(new Event("resize"));
 
+  /** The entries of a bibliography are no list items, so that their frame must not say "list". */
+  const freeCitations = () => {
+    for (const frame of document.querySelectorAll(".citation-list[role=list]")) {
+      frame.removeAttribute("role");
+    }
+  };
+
   const start = () => {
     name();
+    freeCitations();
     tellMode();
     window.MathJax?.startup?.promise?.then(reachFormulas);
     window.addEventListener("resize", reachFormulas);

@@ -198,7 +198,7 @@ def grade_table(n_subjects: int | None = None) -> pd.DataFrame:
     -------
     DataFrame
         Per row the worst parameter's median absolute bias in exact sds, the smallest and largest
-        median sd ratio, the coverage of the truth by the 90 % intervals (all parameters together),
+        median sd ratio, the coverage of the truth by the 90 % intervals, and by the exact ones (all parameters together),
         the Wasserstein distance in exact sds (mean over parameters, median over studies), the
         median joint C2ST, seconds per study and the number of studies.
     """
@@ -219,6 +219,7 @@ def _summary(row: dict[str, Any]) -> dict[str, Any]:
         "sd ratio, least": ratio.min(),
         "sd ratio, most": ratio.max(),
         "coverage": column("covered").mean(),
+        "exact coverage": column("exact_covered").mean(),
         "distance": np.median(column("wasserstein").mean(axis=1)),
         "C2ST": np.median(row["c2st"]),
         "seconds": row["seconds"],
