@@ -199,8 +199,8 @@ def grade_table(n_subjects: int | None = None) -> pd.DataFrame:
     DataFrame
         Per row the worst parameter's median absolute bias in exact sds, the smallest and largest
         median sd ratio, the coverage of the truth by the 90 % intervals and by the exact ones
-        (all parameters together), the Wasserstein distance in exact sds (mean over parameters, median over studies), the
-        median joint C2ST, seconds per study and the number of studies.
+        (all parameters together), the Wasserstein distance in exact sds (mean over parameters,
+        median over studies), the median joint C2ST, seconds per study and the number of studies.
     """
     rows = sorted(_graded_rows(n_subjects), key=lambda row: row["J"])
     return pd.DataFrame([_summary(r) for r in rows]).set_index(["J", "recipe"])
