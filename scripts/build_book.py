@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -49,11 +50,16 @@ def refresh_cache() -> None:
     DIGEST.write_text(digest)
 
 
+def merged(settings: Any, changes: Any) -> Any:
+    """``settings`` with ``changes``, section by section."""
+    if not (isinstance(settings, dict) and isinstance(changes, dict)):
+        return changes
+    return settings | {k: merged(settings.get(k), value) for k, value in changes.items()}
+
+
 def write_config(changes: dict[str, dict]) -> None:
     """Write the book's settings, with ``changes`` in their sections, below _build."""
-    config = yaml.safe_load((ROOT / "_config.yml").read_text())
-    for section, values in changes.items():
-        config[section] = config.get(section, {}) | values
+    config = merged(yaml.safe_load((ROOT / "_config.yml").read_text()), changes)
     BUILD.mkdir(exist_ok=True)
     CONFIG.write_text(yaml.safe_dump(config, sort_keys=False))
 
@@ -97,7 +103,7 @@ def point_links() -> str:
     import repository  # not at the top: tests load this file without scripts/ on the path
 
     found = repository.find(ROOT)
-    write_config(repository.settings(found))
+    write_config(merged(repository.settings(found), repository.site_settings()))
     return repository.note(found)
 
 

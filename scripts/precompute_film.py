@@ -14,28 +14,28 @@ from importlib.metadata import version
 
 from tqdm import tqdm
 
-import eamlab as el
-from eamlab.widgets.film import STOPS, FilmSettings, make_film, summaries_of, write_films
+from eamlab.demo import load_demo
+from eamlab.widgets.film import STOPS, FilmSettings, make_film, write_films
+from eamlab.widgets.network import LazyNetwork
 
 SEED = 12
 
 
 def main() -> None:
     start = time.monotonic()
-    workflow = el.load_pretrained("global")
-    sampler = el.LiveSampler(workflow, num_samples=FilmSettings().n_particles)
-    films = []
+    network, films = LazyNetwork(num_samples=FilmSettings().n_particles), []
     for n_subjects in tqdm(STOPS["n_subjects"], unit="study"):
-        summaries = summaries_of(workflow, n_subjects)
+        sim_data = load_demo(n_subjects).sim_data
+        summaries = network.summaries(n_subjects, sim_data, FilmSettings().group_size)
         films += [
-            make_film(sampler, summaries, n_subjects, d0, d1, seed=SEED)
+            make_film(network.sampler, summaries, n_subjects, d0, d1, seed=SEED)
             for d0, d1 in itertools.product(STOPS["d0"], STOPS["d1"])
         ]
     card = {
         "script": "scripts/precompute_film.py",
         "seed": SEED,
         "settings": vars(FilmSettings()),
-        "sha256": workflow.model_card["sha256"],
+        "sha256": network.workflow.model_card["sha256"],
         "versions": {k: version(k) for k in ("bayesflow", "keras", "numpy")},
         "seconds": round(time.monotonic() - start),
     }

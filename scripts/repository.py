@@ -2,7 +2,7 @@
 
 Nothing of it is written down in the project, so that a fork's book points to the fork. The address
 comes from EAMLAB_REPOSITORY, else from the git remote "origin"; the branch from EAMLAB_BRANCH, else
-from the branch that is checked out.
+from the branch that is checked out. EAMLAB_SITE says where the book is going to be read.
 """
 
 import os
@@ -120,6 +120,28 @@ def settings(repository: Repository | None) -> dict[str, Any]:
     }
     place = {"url": repository.address, "branch": repository.branch, "path_to_book": ""}
     return {"html": html, "launch_buttons": launch, "repository": place}
+
+
+def site_settings(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """The part that depends on where the book is read: the picture beside a shared link.
+
+    Messengers want its whole address, so without EAMLAB_SITE there is none.
+
+    Raises
+    ------
+    ValueError
+        If EAMLAB_SITE is set to something that is no web address.
+    """
+    site = environ.get("EAMLAB_SITE", "").strip().rstrip("/")
+    if not site:
+        return {}
+    if not re.fullmatch(r"https?://[\w.-]+(?::\d+)?(?:/[\w.~-]+)*", site):
+        raise ValueError(
+            f"EAMLAB_SITE={site} is not the address of a site; give one like "
+            "https://owner.github.io/name, or unset it."
+        )
+    picture = {"property=og:image": f"{site}/_static/preview.png"}
+    return {"html": {"baseurl": f"{site}/"}, "sphinx": {"config": {"myst_html_meta": picture}}}
 
 
 def note(repository: Repository | None) -> str:

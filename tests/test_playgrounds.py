@@ -6,10 +6,12 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pytest
+import yaml
 from scipy import stats
 
 matplotlib.use("agg")
@@ -24,6 +26,7 @@ from eamlab.widgets.playgrounds import (
     population_playground,
     toy_playground,
 )
+from eamlab.widgets.widget import SCRIPTS
 
 MAKERS = {"decision": decision_playground, "population": population_playground}
 MAKERS["toy"] = toy_playground
@@ -263,3 +266,8 @@ def test_playgrounds_need_no_tensorflow():
         "assert not {'tensorflow', 'keras', 'bayesflow'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_pages_load_the_scripts_in_the_order_of_the_notebooks():
+    config = yaml.safe_load((Path(__file__).parents[1] / "_config.yml").read_text())
+    assert tuple(config["sphinx"]["config"]["html_js_files"]) == tuple(f"{k}.js" for k in SCRIPTS)

@@ -124,6 +124,16 @@ def test_buttons_are_those_that_work(repository, address, buttons, launch):
         assert options["launch_buttons"]["notebook_interface"] == "jupyterlab"
 
 
+def test_the_picture_of_a_shared_link_needs_the_site(repository):
+    assert repository.site_settings({}) == {}
+    made = repository.site_settings({"EAMLAB_SITE": "https://owner.github.io/name/"})
+    meta = made["sphinx"]["config"]["myst_html_meta"]
+    assert meta == {"property=og:image": "https://owner.github.io/name/_static/preview.png"}
+    assert (ROOT / "book" / "static" / "preview.png").exists()
+    with pytest.raises(ValueError, match="EAMLAB_SITE=here is not the address of a site"):
+        repository.site_settings({"EAMLAB_SITE": "here"})
+
+
 def test_a_note_says_why_there_are_no_buttons(repository):
     assert "EAMLAB_REPOSITORY is not set" in repository.note(None)
     elsewhere = repository.Repository("https://codeberg.org/owner/name", "main")
@@ -146,6 +156,7 @@ def test_links_of_a_built_page(script, checkout, monkeypatch):
     set_origin("git@github.com:owner/name.git")
     monkeypatch.delenv("EAMLAB_REPOSITORY", raising=False)
     monkeypatch.delenv("EAMLAB_BRANCH", raising=False)
+    monkeypatch.setenv("EAMLAB_SITE", "https://owner.github.io/name")
     (folder / "book").mkdir()
     (folder / "_toc.yml").write_text("format: jb-book\nroot: book/page\n")
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
@@ -172,7 +183,10 @@ def test_links_of_a_built_page(script, checkout, monkeypatch):
         "https://colab.research.google.com/github/owner/name/blob/trunk/book/page.ipynb",
         "https://github.com/owner/name",
         "https://github.com/owner/name/edit/trunk/book/page.md",
+        "https://owner.github.io/name/book/page.html",
     } <= links
+    assert 'content="https://owner.github.io/name/_static/preview.png"' in html
+    assert 'property="og:site_name"' in html  # what was there before is kept
 
 
 def test_broken_links_are_told_from_servers_that_refuse_robots(script):
@@ -502,7 +516,8 @@ def test_workflow_has_few_rights_and_an_end(path):
     assert "pull_request_target" not in content["on"]
     for job in content["jobs"].values():
         assert 0 < job["timeout-minutes"] <= 60
-        assert job.get("permissions", {}).items() <= PERMISSIONS.items()
+        for what, right in job.get("permissions", {}).items():
+            assert right in {"read", PERMISSIONS.get(what, "none of it")}
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)

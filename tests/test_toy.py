@@ -9,7 +9,7 @@ import pytest
 from scipy.integrate import solve_ivp
 from scipy.stats import norm
 
-from eamlab.toy import _ENDS, GaussianToy, bridge, noise_levels, reverse_diffusion
+from eamlab.toy import ENDS, GaussianToy, bridge, noise_levels, reverse_diffusion
 
 TIMES = (0.02, 0.3, 0.7, 0.99)
 X = np.linspace(-2, 2, 9)
@@ -35,7 +35,7 @@ def limit_moments(score, stochastic=True):
         mean = state[0] / 2 + k * at_mean[0]
         return [-beta * mean, -beta * (state[1] + 2 * k * slope * state[1] + stochastic)]
 
-    end = solve_ivp(derivative, (_ENDS[1], _ENDS[0]), [0.0, 1.0], "Radau", rtol=1e-6, atol=1e-10)
+    end = solve_ivp(derivative, (ENDS[1], ENDS[0]), [0.0, 1.0], "Radau", rtol=1e-6, atol=1e-10)
     return end.y[0, -1], np.sqrt(end.y[1, -1])
 
 
@@ -49,7 +49,7 @@ def test_the_schedule_preserves_variance():
     alpha, sigma = noise_levels(np.linspace(0, 1, 11))
     np.testing.assert_allclose(alpha**2 + sigma**2, 1)
     assert (alpha[0], sigma[0]) == (1, 0)
-    alpha, sigma = noise_levels(np.array(_ENDS))
+    alpha, sigma = noise_levels(np.array(ENDS))
     np.testing.assert_allclose(2 * np.log(alpha / sigma), [12, -12])
 
 

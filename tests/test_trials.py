@@ -1,6 +1,5 @@
 """Reading trials: what is kept is exact, what is dropped is counted, what is unclear is asked."""
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -352,28 +351,23 @@ def test_reading_starts_no_network_library(tmp_path):
 # --------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def script():
-    path = ROOT / "scripts" / "make_example_csv.py"
-    spec = importlib.util.spec_from_file_location("make_example_csv", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def maker(script):
+    return script("make_example_csv")
 
 
-def test_the_example_is_what_its_script_writes(script):
-    settings = script.Settings()
-    made = script.blemished(script.simulate(settings), settings)
+def test_the_example_is_what_its_script_writes(maker):
+    settings = maker.Settings()
+    made = maker.blemished(maker.simulate(settings), settings)
     assert made.to_csv(index=False, lineterminator="\n") == EXAMPLE.read_text()
-    assert json.loads(EXAMPLE.with_suffix(".json").read_text()) == script.asdict(settings)
+    assert json.loads(EXAMPLE.with_suffix(".json").read_text()) == maker.asdict(settings)
 
 
-def test_the_example_has_blemishes_and_can_be_read(script):
+def test_the_example_has_blemishes_and_can_be_read(maker):
     with pytest.raises(ValueError, match="unit='ms'"):
         read_trials(EXAMPLE)
     everybody = read_trials(EXAMPLE, unit="ms")
-    assert len(everybody) == script.Settings().n_subjects and everybody.notes
+    assert len(everybody) == maker.Settings().n_subjects and everybody.notes
     trials = read_trials(EXAMPLE, unit="ms", min_trials=10)
     assert len(set(trials.n_trials)) > 5 and not trials.notes
     assert {"no response", "no response time", "response time not positive"} < set(

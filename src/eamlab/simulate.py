@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BOUNDARY_SHIFT",
     "SCHEMES",
+    "corrected_step",
     "make_simulator",
     "simulate_path",
     "simulate_paths",
@@ -266,7 +267,7 @@ def _euler_walk(
 
 
 @_jit
-def _corrected_step(alpha: float, dt: float) -> float:
+def corrected_step(alpha: float, dt: float) -> float:
     """Step length of the corrected scheme: `dt`, or what keeps the shift at alpha / 20."""
     limit = 0.05 * alpha / BOUNDARY_SHIFT
     return min(dt, max(limit * limit, 1e-300))
@@ -285,7 +286,7 @@ def _euler_subject(
     """Fill one subject's trials, ``data`` (n_trials, 2) and ``timed_out`` (n_trials,)."""
     nu, alpha, t0, beta = subject[0], subject[1], subject[2], subject[3]
     if corrected:
-        dt = _corrected_step(alpha, dt)
+        dt = corrected_step(alpha, dt)
     start, drift, half_width, n_max = _euler_walk(nu, alpha, beta, dt, max_time)
     if corrected:
         half_width -= BOUNDARY_SHIFT

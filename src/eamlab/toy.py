@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["GaussianToy", "bridge", "noise_levels", "reverse_diffusion"]
+__all__ = ["ENDS", "GaussianToy", "bridge", "noise_levels", "reverse_diffusion"]
 
 FloatArray = NDArray[np.float64]
 
-_ENDS = (2 / np.pi * np.arctan(np.exp(-6.0)), 2 / np.pi * np.arctan(np.exp(6.0)))
+ENDS = (2 / np.pi * np.arctan(np.exp(-6.0)), 2 / np.pi * np.arctan(np.exp(6.0)))
 """First and last diffusion time: log signal-to-noise ratio 12 and -12, as in BayesFlow."""
 
 
@@ -67,7 +67,7 @@ def reverse_diffusion(
     if num_samples < 1 or steps < 1:
         raise ValueError(f"num_samples ({num_samples}) and steps ({steps}) must be at least 1.")
     rng = np.random.default_rng(seed)
-    times = np.linspace(_ENDS[1], _ENDS[0], steps + 1)
+    times = np.linspace(ENDS[1], ENDS[0], steps + 1)
     x = rng.standard_normal(num_samples)
     for t, t_next in zip(times[:-1], times[1:], strict=True):
         alpha, sigma = noise_levels(t)

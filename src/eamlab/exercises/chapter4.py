@@ -12,7 +12,7 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from eamlab.exercises.exercise import Exercise, Mistake
-from eamlab.toy import _ENDS, GaussianToy, bridge, noise_levels, reverse_diffusion
+from eamlab.toy import ENDS, GaussianToy, bridge, noise_levels, reverse_diffusion
 
 __all__ = ["EXERCISES"]
 
@@ -52,7 +52,7 @@ def _sd_ratio(toy: GaussianToy, d0: float) -> float:
 
     All is linear, so the variance after a step is known from the variance before it.
     """
-    times = np.linspace(_ENDS[1], _ENDS[0], _STEPS + 1)
+    times = np.linspace(ENDS[1], ENDS[0], _STEPS + 1)
     variance = 1.0
     for t, t_next in zip(times[:-1], times[1:], strict=True):
         alpha, sigma = noise_levels(t)

@@ -13,7 +13,6 @@ from eamlab.demo import DEMO_GROUP, load_demo
 from eamlab.priors import GROUP_PRIOR
 from eamlab.widgets.grid import (
     N_POINTS,
-    SCALE,
     STOPS,
     Settings,
     cell_of,
@@ -22,6 +21,8 @@ from eamlab.widgets.grid import (
     load_grid,
     summarize,
 )
+from eamlab.widgets.network import LazyNetwork
+from eamlab.widgets.stored import SCALE
 from eamlab.widgets.widget import Widget, plain_symbol
 
 if TYPE_CHECKING:
@@ -130,10 +131,9 @@ class _Sampler:
     """Answers a position of the sliders with draws of the real sampler."""
 
     def __init__(self, workflow: Any, num_samples: int) -> None:
-        self.workflow, self.num_samples = workflow, num_samples
-        self.summaries: dict[tuple[int, int, int], np.ndarray] = {}
+        self.num_samples = num_samples
+        self.network = LazyNetwork(workflow, num_samples=num_samples)
         self.studies: dict[tuple[int, int], dict[str, Any]] = {}
-        self.sampler: Any = None
         self.draws = 0
 
     def __call__(self, message: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,34 +152,19 @@ class _Sampler:
             "ms": 1000 * (time.perf_counter() - start),
         }
 
-    def _load(self) -> None:
-        """Load the network at the first question, not with the page."""
-        from eamlab.live import LiveSampler
-        from eamlab.workflows import load_pretrained
-
-        if self.sampler is None:
-            self.workflow = self.workflow or load_pretrained("global")
-            self.sampler = LiveSampler(self.workflow, num_samples=self.num_samples)
-
     def _draw(self, number: int, sim_data: np.ndarray, settings: Settings) -> Mapping[str, Any]:
         from eamlab.compose import compose
-        from eamlab.groups import group_subjects, summarize_groups
 
-        self._load()
         self.draws += 1
-        options = settings.options()
+        options = settings.options() | {"seed": self.draws}
         size = options.pop("group_size")
-        key = (number, settings.n_subjects, size)
-        if key not in self.summaries:
-            groups = group_subjects(sim_data, size)
-            self.summaries[key] = summarize_groups(self.workflow, [groups])
-        summaries = self.summaries[key]
-        options |= {"num_samples": self.num_samples, "seed": self.draws}
+        summaries = self.network.summaries((number, settings.n_subjects), sim_data, size)
         if settings.method == "gaussian":
-            return compose(self.workflow, None, summaries=summaries, **options)
-        del options["method"], options["num_samples"]
+            options |= {"summaries": summaries[None], "num_samples": self.num_samples}
+            return compose(self.network.workflow, None, **options)
+        del options["method"]
         alone = {"mini_batch_size": 1, "d0": 1.0, "d1": 1.0} | options
-        return self.sampler.draw(summaries[0], **alone)
+        return self.network.sampler.draw(summaries, **alone)
 
     def _study(self, number: int, n_subjects: int) -> dict[str, Any]:
         """Return data, truth and exact posterior of a study; number 0 is the demonstration."""

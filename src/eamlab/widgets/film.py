@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +12,20 @@ from numpy.typing import NDArray
 
 from eamlab.demo import load_demo
 from eamlab.priors import GROUP_PRIOR
-from eamlab.widgets.grid import decode, encode
+from eamlab.widgets.network import LazyNetwork
+from eamlab.widgets.stored import (
+    SCALE,
+    decode,
+    encode,
+    expand,
+    finite,
+    load_stored,
+    shrink,
+    write_stored,
+)
 from eamlab.widgets.widget import Widget, plain_symbol
 
 if TYPE_CHECKING:
-    import bayesflow as bf
     from matplotlib.figure import Figure
 
 __all__ = ["FilmSettings", "film", "load_films", "make_film", "write_films"]
@@ -31,10 +38,11 @@ STOPS: dict[str, tuple[Any, ...]] = {
 """The positions of the sliders."""
 
 _SHOWN = ("mu_nu", "mu_log_t0")
+_COLUMNS = [GROUP_PRIOR.names.index(name) for name in _SHOWN]
 _FIELD_AT = np.linspace(-2.7, 2.7, 7)
-"""Prior z-scores at which an arrow starts, on both axes."""
-_SCALE = 1000.0
-"""int16 per unit of asinh: better than 0.1 %."""
+_FIELD_GRID = np.stack(np.meshgrid(_FIELD_AT, _FIELD_AT), axis=-1).reshape(-1, 2)
+"""Prior z-scores at which an arrow starts, on each axis and all together."""
+_NAME, _SCRIPT = "films.json", "scripts/precompute_film.py"
 
 
 @dataclass(frozen=True)
@@ -140,14 +148,13 @@ def make_film(
     frames = np.rint(np.linspace(0, chosen.steps, chosen.n_frames)).astype(int)
     path, times = draws.path[frames], draws.times[frames]
     field = [_field(sampler, summaries, x, t, d0, d1) for x, t in zip(path, times, strict=True)]
-    columns = [GROUP_PRIOR.names.index(name) for name in _SHOWN]
     return {
         "n_subjects": n_subjects,
         "d0": d0,
         "d1": d1,
         "n_particles": path.shape[1],
         "times": np.round(times, 4).tolist(),
-        "particles": _pack(path[..., columns]),
+        "particles": _pack(path[..., _COLUMNS]),
         "field": _pack(np.stack(field)),
     }
 
@@ -156,34 +163,26 @@ def _field(
     sampler: Any, summaries: NDArray, particles: NDArray, t: float, d0: float, d1: float
 ) -> NDArray:
     """Return the composed score (n_points, 2) on the grid of the two shown parameters."""
-    columns = [GROUP_PRIOR.names.index(name) for name in _SHOWN]
-    grid = np.stack(np.meshgrid(_FIELD_AT, _FIELD_AT), axis=-1).reshape(-1, 2)
     middle = np.clip(np.nan_to_num(particles), -3.0, 3.0).mean(axis=0)
-    points = np.tile(middle, (len(grid), 1))
-    points[:, columns] = grid
-    return sampler.score_field(summaries, points, float(t), d0=d0, d1=d1)[:, columns]
+    points = np.tile(middle, (len(_FIELD_GRID), 1))
+    points[:, _COLUMNS] = _FIELD_GRID
+    return sampler.score_field(summaries, points, float(t), d0=d0, d1=d1)[:, _COLUMNS]
 
 
 def _pack(values: NDArray) -> str:
-    largest = 1e6  # diverged particles are moved out to there
-    values = np.clip(np.nan_to_num(values, nan=largest), -largest, largest)
-    return encode(np.rint(_SCALE * np.arcsinh(values)).astype(np.int16))
+    return encode(shrink(finite(values)))
 
 
 def unpack(text: str) -> NDArray[np.float64]:
     """Return the numbers, in one row, that a film's "particles" or "field" hold."""
-    return np.sinh(decode(text) / _SCALE)
+    return expand(decode(text))
 
 
 def write_films(
     films: list[dict[str, Any]], card: Mapping[str, Any], file: str | Path | None = None
 ) -> None:
     """Write films, with the card that says what made them; see `load_films`."""
-    target = _file(file)
-    partial = target.with_suffix(".partial")
-    stored = {_key(f): f for f in films}
-    partial.write_text(json.dumps({**card, "films": stored}) + "\n")
-    partial.replace(target)
+    write_stored(_NAME, {**card, "films": {_key(f): f for f in films}}, file)
 
 
 def load_films(file: str | Path | None = None) -> dict[str, Any]:
@@ -194,15 +193,11 @@ def load_films(file: str | Path | None = None) -> dict[str, Any]:
     ValueError
         If the file is missing, incomplete, or was made with other weights than those shipped.
     """
-    source = _file(file)
-    if not source.exists():
-        raise ValueError(f"file: no {source}; run scripts/precompute_film.py.")
-    stored = json.loads(source.read_text())
-    card = json.loads((Path(str(files("eamlab"))) / "weights" / "global.json").read_text())
-    if stored["sha256"] != card["sha256"] or set(stored["films"]) != set(_keys()):
+    stored = load_stored(_NAME, _SCRIPT, file)
+    if set(stored["films"]) != set(_keys()):
         raise ValueError(
-            f"file: {source.name} was made with other weights or other slider positions; run "
-            "scripts/precompute_film.py again."
+            f"file: it was made with other slider positions than the film has now; run {_SCRIPT} "
+            "again."
         )
     return stored
 
@@ -221,17 +216,13 @@ def _key(settings: Mapping[str, Any]) -> str:
     return "|".join(f"{settings[k]:g}" for k in ("n_subjects", "d0", "d1"))
 
 
-def _file(file: str | Path | None) -> Path:
-    return Path(str(files("eamlab"))) / "data" / "films.json" if file is None else Path(file)
-
-
 def _page(films: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "symbols": [plain_symbol(GROUP_PRIOR[k].symbol) for k in _SHOWN],
         "stops": STOPS,
         "n_frames": FilmSettings().n_frames,
         "times": FilmSettings().times.tolist(),
-        "scale": _SCALE,
+        "scale": SCALE,
         "field_at": _FIELD_AT.tolist(),
         "films": films["films"],
         "exact": {str(j): _exact(j) for j in STOPS["n_subjects"]},
@@ -240,8 +231,7 @@ def _page(films: Mapping[str, Any]) -> dict[str, Any]:
 
 def _exact(n_subjects: int) -> dict[str, Any]:
     """Return mean and covariance of the two shown parameters, in prior z-scores."""
-    columns = [GROUP_PRIOR.names.index(name) for name in _SHOWN]
-    z = GROUP_PRIOR.standardize(load_demo(n_subjects).exact.array)[:, columns]
+    z = GROUP_PRIOR.standardize(load_demo(n_subjects).exact.array)[:, _COLUMNS]
     return {"mean": z.mean(axis=0).tolist(), "cov": np.cov(z.T).tolist()}
 
 
@@ -249,9 +239,7 @@ class _Camera:
     """Answers a position of the sliders with a new run of the sampler."""
 
     def __init__(self) -> None:
-        self.sampler: Any = None
-        self.workflow: bf.CompositionalWorkflow | None = None
-        self.summaries: dict[int, NDArray] = {}
+        self.network = LazyNetwork(num_samples=FilmSettings().n_particles)
 
     def __call__(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         n_subjects, d0, d1 = settings["n_subjects"], settings["d0"], settings["d1"]
@@ -259,28 +247,10 @@ class _Camera:
             raise ValueError(
                 f"n_subjects must be one of {STOPS['n_subjects']}, got {n_subjects!r}."
             )
-        summaries = self._summarize(n_subjects)
+        sim_data, size = load_demo(n_subjects).sim_data, FilmSettings().group_size
+        summaries = self.network.summaries(n_subjects, sim_data, size)
         seed = 1 + int(settings.get("seed", 0))
-        return make_film(self.sampler, summaries, n_subjects, d0, d1, seed=seed)
-
-    def _summarize(self, n_subjects: int) -> NDArray:
-        from eamlab.live import LiveSampler
-        from eamlab.workflows import load_pretrained
-
-        if self.workflow is None:
-            self.workflow = load_pretrained("global")
-            self.sampler = LiveSampler(self.workflow, num_samples=FilmSettings().n_particles)
-        if n_subjects not in self.summaries:
-            self.summaries[n_subjects] = summaries_of(self.workflow, n_subjects)
-        return self.summaries[n_subjects]
-
-
-def summaries_of(workflow: Any, n_subjects: int) -> NDArray:
-    """Summarize the groups of the demonstration study (n_groups, summary_dim)."""
-    from eamlab.groups import group_subjects, summarize_groups
-
-    groups = group_subjects(load_demo(n_subjects).sim_data, FilmSettings().group_size)
-    return summarize_groups(workflow, [groups])[0]
+        return make_film(self.network.sampler, summaries, n_subjects, d0, d1, seed=seed)
 
 
 def _sentence(settings: Mapping[str, Any]) -> str:
@@ -303,8 +273,7 @@ def _still(films: Mapping[str, Any], settings: Mapping[str, Any]) -> Figure:
     points = unpack(shot["particles"]).reshape(chosen.n_frames, -1, 2)[settings["frame"]]
     arrows = unpack(shot["field"]).reshape(chosen.n_frames, -1, 2)[settings["frame"]]
     figure, ax = plt.subplots(figsize=(4.5, 4.5))
-    grid = np.stack(np.meshgrid(_FIELD_AT, _FIELD_AT), axis=-1).reshape(-1, 2)
-    ax.quiver(*grid.T, *arrows.T, color=PALETTE["exact"], width=0.004)
+    ax.quiver(*_FIELD_GRID.T, *arrows.T, color=PALETTE["exact"], width=0.004)
     ax.plot(*points.T, "o", ms=3, color=PALETTE["composed"])
     ax.set(xlim=(-3.2, 3.2), ylim=(-3.2, 3.2), aspect="equal")
     ax.set(xlabel=symbol(_SHOWN[0]), ylabel=symbol(_SHOWN[1]))

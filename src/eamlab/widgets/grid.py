@@ -8,13 +8,10 @@ subjects. ``scripts/precompute_explorer.py`` writes the file.
 
 from __future__ import annotations
 
-import base64
 import itertools
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +20,16 @@ from numpy.typing import NDArray
 
 from eamlab.demo import DEMO_SIZES, load_demo
 from eamlab.priors import GROUP_PRIOR
+from eamlab.widgets.stored import (
+    SCALE,
+    decode,
+    encode,
+    expand,
+    finite,
+    load_stored,
+    shrink,
+    write_stored,
+)
 
 __all__ = ["STOPS", "Cell", "Settings", "all_settings", "load_grid", "summarize", "write_grid"]
 
@@ -40,10 +47,7 @@ STOPS: dict[str, tuple[Any, ...]] = {
 N_POINTS = 25
 """Equally probable draws kept of every parameter."""
 _EXACT_POINTS = 49
-_LARGEST = 1e6
-"""Exact sds; draws of a diverged solver are moved to this distance."""
-SCALE = 1000.0
-"""int16 per unit of asinh(distance) and of log(ratio): better than 0.1 %."""
+_NAME, _SCRIPT = "explorer.json", "scripts/precompute_explorer.py"
 
 
 @dataclass(frozen=True)
@@ -138,16 +142,14 @@ class Cell:
 
     def packed(self) -> NDArray[np.int16]:
         """Return the cell as int16 (7, N_POINTS + 2)."""
-        log_ratio = np.log(np.clip(self.ratio, 1e-6, 1e6))
-        far = np.arcsinh(np.column_stack([self.points, self.bias]))
-        return np.rint(SCALE * np.column_stack([far, log_ratio])).astype(np.int16)
+        log_ratio = np.rint(SCALE * np.log(np.clip(self.ratio, 1e-6, 1e6))).astype(np.int16)
+        return np.column_stack([shrink(self.points), shrink(self.bias), log_ratio])
 
     @classmethod
     def unpack(cls, packed: NDArray) -> Cell:
         """Return the cell that `packed` (7, N_POINTS + 2) holds."""
-        values = np.asarray(packed, dtype=float) / SCALE
-        far = np.sinh(values[:, :-1])
-        return cls(far[:, :-1], far[:, -1], np.exp(values[:, -1]))
+        far = expand(packed[:, :-1])
+        return cls(far[:, :-1], far[:, -1], np.exp(packed[:, -1] / SCALE))
 
     def to_json(self) -> dict[str, list]:
         """Return the cell as lists, for a live answer."""
@@ -177,8 +179,7 @@ def summarize(
     -------
     Cell
     """
-    z = np.stack([(np.ravel(draws[k]) - mean[k]) / sd[k] for k in GROUP_PRIOR.names])
-    z = np.clip(np.nan_to_num(z, nan=_LARGEST), -_LARGEST, _LARGEST)
+    z = finite([(np.ravel(draws[k]) - mean[k]) / sd[k] for k in GROUP_PRIOR.names])
     at = (np.arange(n_points) + 0.5) / n_points
     return Cell(np.quantile(z, at, axis=1).T, z.mean(axis=1), z.std(axis=1))
 
@@ -208,14 +209,11 @@ def write_grid(
         "lookup": encode(lookup),
         "packed": encode(packed),
     }
-    target = _file(file)
-    partial = target.with_suffix(".partial")
-    partial.write_text(json.dumps(grid) + "\n")
-    partial.replace(target)
+    write_stored(_NAME, grid, file)
 
 
 def load_grid(file: str | Path | None = None) -> dict[str, Any]:
-    """Load the grid with the exact posteriors, prior and truth that belong to it.
+    """Load the cells of every position of the sliders.
 
     Parameters
     ----------
@@ -233,20 +231,11 @@ def load_grid(file: str | Path | None = None) -> dict[str, Any]:
         If the file is missing, was made with other slider positions, or with other weights than
         those shipped.
     """
-    source = _file(file)
-    if not source.exists():
-        raise ValueError(f"file: no {source}; run scripts/precompute_explorer.py.")
-    grid = json.loads(source.read_text())
+    grid = load_stored(_NAME, _SCRIPT, file)
     if {k: tuple(v) for k, v in grid["stops"].items()} != STOPS:
         raise ValueError(
-            f"file: {source.name} was made with other slider positions than the explorer has now; "
-            "run scripts/precompute_explorer.py again."
-        )
-    shipped = json.loads((Path(str(files("eamlab"))) / "weights" / "global.json").read_text())
-    if grid["sha256"] != shipped["sha256"]:
-        raise ValueError(
-            f"file: {source.name} was made with other weights than those shipped; run "
-            "scripts/precompute_explorer.py again."
+            "file: it was made with other slider positions than the explorer has now; run "
+            f"{_SCRIPT} again."
         )
     return grid
 
@@ -280,18 +269,6 @@ def exact_answer(
         "sd": [float(sd[k]) for k in names],
         "points": np.round(cell.points, 3).tolist(),
     }
-
-
-def encode(values: NDArray[np.int16]) -> str:
-    return base64.b64encode(np.ascontiguousarray(values, dtype="<i2").tobytes()).decode()
-
-
-def decode(text: str) -> NDArray[np.int16]:
-    return np.frombuffer(base64.b64decode(text), dtype="<i2")
-
-
-def _file(file: str | Path | None) -> Path:
-    return Path(str(files("eamlab"))) / "data" / "explorer.json" if file is None else Path(file)
 
 
 def settings_of(values: Sequence[Any]) -> Settings:

@@ -6,7 +6,6 @@ numbers it needs (stops of the sliders, priors, the toy's observations) come fro
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -24,12 +23,13 @@ from eamlab.plots import PALETTE, SUBJECT_SYMBOLS, paths_figure
 from eamlab.priors import GROUP_PRIOR, SUBJECT_NAMES, beta_from_raw
 from eamlab.simulate import (
     BOUNDARY_SHIFT,
-    _corrected_step,
+    corrected_step,
     simulate_paths,
     simulate_studies,
     simulate_trials,
 )
-from eamlab.toy import _ENDS, GaussianToy, bridge, reverse_diffusion
+from eamlab.toy import ENDS, GaussianToy, bridge, reverse_diffusion
+from eamlab.widgets.stored import encode
 from eamlab.widgets.widget import Widget, plain_symbol
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def _decide(settings: Settings) -> dict[str, Any]:
     bounds, seed = _one_of(settings, "bounds", _BOUNDS), _whole(settings, "seed")
     end, width = _number(settings, "end", t0, 100.0), _number(settings, "width", 1e-3, 10.0)
     inward = bounds == "inward"
-    step = float(_corrected_step(alpha, dt)) if inward else dt
+    step = float(corrected_step(alpha, dt)) if inward else dt
     data, late = simulate_trials(
         nu, alpha, t0, beta, _LIVE_DECISIONS,
         seed=seed, scheme=_BOUNDS[bounds], dt=dt, max_time=_MAX_TIME,
@@ -331,14 +331,14 @@ def toy_playground() -> Widget:
     --------
     eamlab.toy.reverse_diffusion, eamlab.toy.GaussianToy : What it runs.
     """
-    whole = np.round(_observations() / _UNIT).astype("<i2")
+    whole = np.round(_observations() / _UNIT).astype(np.int16)
     data = {
         "stops": _TOY_STOPS,
-        "y": base64.b64encode(whole.tobytes()).decode(),
+        "y": encode(whole),
         "unit": _UNIT,
         "noise_sd": _NOISE_SD,
         "truth": _TRUTH,
-        "ends": [float(t) for t in _ENDS],
+        "ends": [float(t) for t in ENDS],
         "all": _ALL,
     }
     return Widget(

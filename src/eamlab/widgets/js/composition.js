@@ -123,19 +123,14 @@
       data.packed = eam.decode(data.packed);
     }
     const settings = { study: 0, ...page.settings };
-    const ui = eam.frame(el, "Composition explorer");
+    const { say, ...ui } = eam.frame(el, "Composition explorer");
     const shown = { data, settings };
     let width = 0;
 
     const show = (life, cell, exact, truth, extra = "") => {
       Object.assign(shown, { life, cell, exact, truth });
-      const tag = eam.html("span", { class: "eam-tag", "data-life": life }, life);
-      ui.caption.replaceChildren(tag, ` ${setting(settings)}${extra}`);
+      ui.caption.replaceChildren(eam.tag(life), ` ${setting(settings)}${extra}`);
       if (width) draw(ui.picture, width, shown);
-    };
-    const say = (text, problem = false) => {
-      ui.status.textContent = text;
-      ui.status.classList.toggle("eam-problem", problem);
     };
     const showGrid = () => {
       if (settings.study !== 0) return;

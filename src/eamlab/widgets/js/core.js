@@ -165,7 +165,11 @@
     return node;
   };
 
-  /** The parts every widget has: picture, caption, words on its state, controls. */
+  /** The start of a caption, which says whose answer one sees. */
+  eam.tag = (life, text = life) =>
+    eam.html("span", { class: "eam-tag", "data-life": life }, text);
+
+  /** The parts every widget has: picture, caption, controls, and `say(text, problem)` on its state. */
   eam.frame = (el, title) => {
     const picture = eam.html("div", { class: "eam-picture" });
     const caption = eam.html("p", { class: "eam-caption" });
@@ -174,7 +178,11 @@
     const root = eam.html("section", { class: "eam-widget", "aria-label": title },
       picture, caption, controls, status);
     el.replaceChildren(root);
-    return { root, picture, caption, status, controls };
+    const say = (text, problem = false) => {
+      status.textContent = text;
+      status.classList.toggle("eam-problem", problem);
+    };
+    return { root, picture, caption, controls, say };
   };
 
   /** Call `draw(width)` now and whenever the width of `node` changes. Returns how to stop. */
@@ -243,7 +251,6 @@
     model.on("msg:custom", receive);
     return {
       ask: (key, settings) => { wanted = key; waiting = { key, settings }; next(); },
-      forget: () => { wanted = null; waiting = null; busy?.(false); },
       stop: () => { free(); model.off("msg:custom", receive); },
     };
   };

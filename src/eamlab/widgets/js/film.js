@@ -104,7 +104,7 @@
   eam.widgets.film = (el, page, model) => {
     const data = page.data;
     const settings = { seed: 0, frame: 0, ...page.settings };
-    const ui = eam.frame(el, "Film of the reverse diffusion");
+    const { say, ...ui } = eam.frame(el, "Film of the reverse diffusion");
     const shown = { data, settings };
     let width = 0;
     let playing = null;
@@ -113,18 +113,13 @@
     const picture = () => {
       if (!width || !shown.film) return;
       draw(ui.picture, width, shown);
-      const tag = eam.html("span", { class: "eam-tag", "data-life": shown.life }, shown.life);
-      ui.caption.replaceChildren(tag, ` ${shown.words}`);
+      ui.caption.replaceChildren(eam.tag(shown.life), ` ${shown.words}`);
     };
     const showStored = () => {
       shown.film = unpack(data, data.films[filmKey()]);
       shown.exact = data.exact[settings.n_subjects];
       shown.life = "precomputed";
       picture();
-    };
-    const say = (text, problem = false) => {
-      ui.status.textContent = text;
-      ui.status.classList.toggle("eam-problem", problem);
     };
     const connection = page.live && eam.connect(model, {
       answer: (_, film) => {

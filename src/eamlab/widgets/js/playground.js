@@ -55,7 +55,7 @@
     const draw = () => {
       if (!width) return;
       const { svg, words } = picture(result, settings, width);
-      const tag = eam.html("span", { class: "eam-tag", "data-life": life }, TAGS[life]);
+      const tag = eam.tag(life, TAGS[life]);
       frame.picture.replaceChildren(svg);
       frame.caption.replaceChildren(tag, life === "live" ? `${live} ` : "", words);
     };
@@ -65,10 +65,7 @@
       show(run.result, "static");
       if (more) next = requestAnimationFrame(refine);
     };
-    const say = (text, problem) => {
-      frame.status.textContent = text;
-      frame.status.classList.toggle("eam-problem", Boolean(problem));
-    };
+    const { say } = frame;
     const link = page.live && eam.connect(model, {
       answer: (_, content) => { cancelAnimationFrame(next); show(content, "live"); },
       problem: (text) => say(text, true),
