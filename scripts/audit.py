@@ -1,11 +1,11 @@
 """Look for known vulnerabilities of what is installed, and list the licenses of what is pinned.
 
-    python scripts/audit.py [--offline]
+    python scripts/audit.py [--offline | --strict]
 
 Writes ``LICENSES.md`` from the packages' own metadata. Ends with 1 if a vulnerability is known, if
 a package that the library needs at run time may be used under the GPL or AGPL only, or if a pinned
-package is not installed here. Where the database of vulnerabilities cannot be reached, says so and
-goes on.
+package is not installed here. Where the database of vulnerabilities cannot be reached, says so, and
+ends with 1 for that only if it was called with ``--strict``.
 """
 
 import argparse
@@ -136,8 +136,8 @@ def vulnerabilities(listed: list[dict[str, Any]]) -> tuple[list[str], list[str]]
     return known, [package["name"] for package in listed if "skip_reason" in package]
 
 
-def report(listed: list[dict[str, Any]]) -> bool:
-    """Print what is known; whether that is nothing bad."""
+def report(listed: list[dict[str, Any]], *, strict: bool = False) -> bool:
+    """Print what is known; whether that is nothing bad, and if strict, all that was asked for."""
     known, skipped = vulnerabilities(listed)
     for line in known:
         print(line)
@@ -150,12 +150,13 @@ def report(listed: list[dict[str, Any]]) -> bool:
         print(f"not compared with known vulnerabilities: {', '.join(skipped)}")
     if not known and len(skipped) < len(listed):
         print(f"No known vulnerability in the other {len(listed) - len(skipped)} packages.")
-    return not known
+    return not known and not (strict and (skipped or not listed))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--offline", action="store_true", help="licenses only")
+    parser.add_argument("--strict", action="store_true", help="fail if the database is unreachable")
     options = parser.parse_args()
     found, missing = packages()
     if missing:
@@ -165,7 +166,7 @@ def main() -> int:
         print(f"needed at run time, and under the GPL or AGPL only: {', '.join(strict)}")
     file = write_licenses(found)
     print(f"{len(found)} packages, {sum(p.runtime for p in found)} at run time: {file}")
-    clean = options.offline or report(pip_audit())
+    clean = options.offline or report(pip_audit(), strict=options.strict)
     return 0 if clean and not strict and not missing else 1
 
 

@@ -1,9 +1,9 @@
-"""Simulation-based calibration of the exact posterior: `src/eamlab/data/sbc_exact.json`.
+"""Simulation-based calibration of the exact posterior: `src/eamlab/data/sbc_exact_N.json`.
 
-    python scripts/sbc_exact.py [--out FILE]
+    python scripts/sbc_exact.py [--subjects 100] [--out FILE]
 
 Studies are drawn from the prior and simulated without discretization; each gives the rank of every
-true group parameter among draws of its exact posterior. About five minutes on one core. A run that
+true group parameter among draws of its exact posterior. About ten minutes on one core. A run that
 was interrupted goes on where it stopped.
 """
 
@@ -23,9 +23,9 @@ import numpy as np
 from tqdm import tqdm
 
 import eamlab as el
-from eamlab.grades import SBCSettings, sbc_studies
+from eamlab.grades import EXACT_SBC, SBCSettings, sbc_studies
 
-FILE = Path(__file__).resolve().parents[1] / "src" / "eamlab" / "data" / "sbc_exact.json"
+DATA = Path(__file__).resolve().parents[1] / "src" / "eamlab" / "data"
 
 
 def calibrate_one(studies: dict[str, np.ndarray], index: int, num_samples: int) -> dict[str, Any]:
@@ -68,11 +68,13 @@ def card(rows: list[dict[str, Any]], settings: SBCSettings, seconds: float) -> d
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=FILE)
+    parser.add_argument("--subjects", type=int, choices=list(EXACT_SBC), default=5)
+    parser.add_argument("--out", type=Path, help="where to; the package's data by default")
     args = parser.parse_args()
-    settings, start = SBCSettings(), time.perf_counter()
+    settings, start = EXACT_SBC[args.subjects], time.perf_counter()
+    out = args.out or DATA / f"sbc_exact_{args.subjects}.json"
     studies = sbc_studies(settings)
-    part = args.out.with_suffix(".part")
+    part = out.with_suffix(".part")
     key = asdict(settings)
     done = json.loads(part.read_text()) if part.exists() else {"settings": key, "rows": []}
     rows = done["rows"] if done["settings"] == key else []
@@ -81,7 +83,7 @@ def main() -> None:
         rows.append(calibrate_one(studies, index, settings.num_samples))
         if index % 10 == 9:
             write(part, {"settings": key, "rows": rows})
-    write(args.out, card(rows, settings, time.perf_counter() - start))
+    write(out, card(rows, settings, time.perf_counter() - start))
     part.unlink(missing_ok=True)
 
 

@@ -1,9 +1,7 @@
 """The stored grades are those of the shipped weights, and a few of them are computed again."""
 
-import importlib.util
 import json
 from importlib.resources import files
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,20 +14,11 @@ from eamlab.plots import grades_figure, sbc_figure
 from eamlab.priors import GROUP_PRIOR
 from eamlab.reference import exact_posterior
 
-ROOT = Path(__file__).resolve().parents[1]
 NAMES = GROUP_PRIOR.names
 
 
 def stored(name: str) -> dict:
     return json.loads((files("eamlab") / "data" / f"{name}.json").read_text())
-
-
-def script():
-    path = ROOT / "scripts" / "grade_pretrained.py"
-    spec = importlib.util.spec_from_file_location("grade_pretrained", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 # Small made-up grades: three studies, biases and ratios that tell parameters apart.
@@ -55,11 +44,23 @@ def made_up(monkeypatch):
 def test_table_summarizes_over_studies_and_parameters(made_up):
     row = grades.grade_table().loc[10, "groups of 5"]
     assert row["bias, best"] == 1 and row["bias, worst"] == 7
+    assert row["worst, from"] == row["worst, to"] == 7  # the three studies differ in sign only
     assert row["sd ratio, least"] == 0.5 and row["sd ratio, most"] == 2.0
     assert row["coverage"] == pytest.approx(6 / 7)
     assert row["exact coverage"] == pytest.approx(5 / 7)
     assert row["distance"] == 4 and row["C2ST"] == 0.7
     assert list(grades.grade_table(100).index) == [(100, "groups of 20")]
+
+
+def test_the_interval_of_the_worst_bias_is_that_of_many_studies():
+    """Medians of 40 normal biases: asymptotic sd 1 / (2 f sqrt(40)), f the density of |N(0, 1)|."""
+    rng = np.random.default_rng(5)
+    median = stats.halfnorm.median()
+    sd = 1 / (2 * stats.halfnorm.pdf(median) * np.sqrt(40))
+    half = [
+        np.diff(grades._worst_bias_interval(rng.standard_normal((40, 1))))[0] / 2 for _ in range(50)
+    ]
+    assert np.mean(half) == pytest.approx(1.645 * sd, rel=0.25)
 
 
 def test_frame_has_absolute_medians_per_parameter(made_up):
@@ -169,8 +170,8 @@ def test_a_stored_grade_is_what_composing_and_grading_give():
 
 
 @pytest.mark.parametrize("corrected", [False, True])
-def test_a_stored_discretization_error_is_what_the_exact_posterior_gives(corrected):
-    made_with = script()
+def test_a_stored_discretization_error_is_what_the_exact_posterior_gives(corrected, script):
+    made_with = script("grade_pretrained")
     em_dt = made_with.EM_DT if corrected else None
     content = stored("discretization")
     assert content["dt"] == made_with.EM_DT and content["seed"] == made_with.DISCRETIZATION_SEED
@@ -197,26 +198,35 @@ def test_discretization_is_seen_at_1000_subjects_and_removed_by_the_correction()
     assert z[1000, False] > z[100, False] > z[10, False]
 
 
-def test_exact_posterior_passed_simulation_based_calibration():
-    sbc = grades.exact_sbc()
-    assert sbc.settings == grades.SBCSettings()
+@pytest.mark.parametrize("n_subjects", list(grades.EXACT_SBC))
+def test_exact_posterior_passed_simulation_based_calibration(n_subjects):
+    sbc = grades.exact_sbc(n_subjects)
+    assert sbc.settings == grades.EXACT_SBC[n_subjects]
     n_draws, n_studies = sbc.settings.num_samples, sbc.settings.n_studies
     for name in NAMES:
         rank = sbc.ranks[name]
         assert rank.shape == (n_studies,) and sbc.mean[name].shape == (n_studies, 1)
         uniform = (rank + 0.5) / (n_draws + 1)
-        # A right posterior fails this in 1 % of cases, over all seven parameters.
+        # A right posterior fails each of these in 1 % of cases, over all seven parameters.
         assert stats.kstest(uniform, "uniform").pvalue > 0.01 / len(NAMES), name
+        inside = int((np.abs(uniform - 0.5) < 0.45).sum())
+        assert stats.binomtest(inside, n_studies, 0.9).pvalue > 0.01 / len(NAMES), name
 
 
-def test_a_stored_rank_is_what_the_exact_posterior_gives():
-    sbc = grades.exact_sbc()
+@pytest.mark.parametrize("n_subjects", list(grades.EXACT_SBC))
+def test_a_stored_rank_is_what_the_exact_posterior_gives(n_subjects):
+    sbc = grades.exact_sbc(n_subjects)
     study = grades.sbc_studies(sbc.settings)
     exact = exact_posterior(study["sim_data"][3], sbc.settings.num_samples, seed=3, progress=False)
     for name in NAMES:
         rank = int((exact.samples[name] < study[name][3, 0]).sum())
-        assert abs(rank - sbc.ranks[name][3]) <= 1
+        assert abs(rank - sbc.ranks[name][3]) <= 1, name
         assert exact.mean[name] == pytest.approx(sbc.mean[name][3, 0], abs=0.02 * exact.sd[name])
+
+
+def test_a_calibration_that_was_not_made_is_refused():
+    with pytest.raises(ValueError, match="n_subjects must be one of"):
+        grades.exact_sbc(7)
 
 
 def test_automatic_steps_are_those_that_the_tuning_found_best_or_nearly_so():

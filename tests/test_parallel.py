@@ -5,6 +5,7 @@ The tests on a cluster use `dask.distributed.LocalCluster` and are skipped witho
 
 import os
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -27,6 +28,16 @@ from eamlab.simulate import SCHEMES, simulate_studies
 
 THREADS = {"backend": "threading", "n_jobs": 2}
 PROCESSES = {"n_jobs": 2}
+LISTS = {"backend": "lists", "n_jobs": 2}
+
+
+class Lists(joblib.parallel.ThreadingBackend):
+    """Answers with whole lists, as ray does, and not with one result after the other."""
+
+    supports_return_generator = False
+
+
+joblib.register_parallel_backend("lists", Lists)
 
 
 def squared(x):
@@ -93,7 +104,9 @@ def assert_same_posteriors(ours, theirs):
 # --- the tool ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("config", [{}, THREADS, PROCESSES], ids=["serial", "threads", "processes"])
+@pytest.mark.parametrize(
+    "config", [{}, THREADS, PROCESSES, LISTS], ids=["serial", "threads", "processes", "lists"]
+)
 def test_results_come_in_order(config):
     with joblib.parallel_config(**config):
         assert each(squared, range(20)) == [x * x for x in range(20)]
@@ -158,6 +171,14 @@ def test_interrupted_run_goes_on_where_it_stopped(config, tmp_path):
         results = each(partial(noted, folder=tmp_path), range(9), checkpoint=kept)
     np.testing.assert_array_equal(results, [np.full(3, x / 3) for x in range(9)])
     assert {int(file.stem) for file in tmp_path.glob("*.calls")} == set(range(9)) - before
+
+
+def test_whole_lists_are_kept_block_by_block(tmp_path, monkeypatch):
+    monkeypatch.setattr(parallel, "_BLOCK", 2)
+    kept = arrays(tmp_path)
+    with joblib.parallel_config(**LISTS), pytest.raises(RuntimeError, match="interrupted"):
+        each(partial(fails_at, last=5), range(9), checkpoint=kept)
+    assert {int(file.stem) for file in tmp_path.glob("*.npz")} == set(range(6))
 
 
 def test_half_written_result_is_made_again(tmp_path):
@@ -447,3 +468,53 @@ def test_networks_work_in_the_workers_of_a_cluster(cluster):
         found = each(composed_mean, list(data))
     # Another number of threads changes the order of TensorFlow's sums.
     np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+# --- ray ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def on_ray(tmp_path_factory):
+    """Settings of `joblib.parallel_config` for a ray of two workers on this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")  # or it reports to its makers
+        patch.setenv("RAY_AUTH_MODE", "disabled")  # or it leaves a token in the home folder
+        ray = pytest.importorskip("ray")
+        register = pytest.importorskip("ray.util.joblib").register_ray
+        paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+        ray.init(
+            num_cpus=2,
+            include_dashboard=False,
+            object_store_memory=200_000_000,
+            runtime_env={"env_vars": {"PYTHONPATH": paths}},
+        )
+        register()
+        yield {"backend": "ray", "n_jobs": -1}
+        ray.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.filterwarnings("ignore::eamlab.reference.ReferenceWarning")
+def test_ray_gives_the_same_numbers(on_ray, studies, serial, monkeypatch):
+    monkeypatch.setattr(simulate, "_TRIALS_PER_JOB", 1000)
+    expected = simulate_studies(20, 20, 50, seed=42)
+    grades = grade_studies(composed_like(serial), serial, truth=studies)
+    with joblib.parallel_config(**on_ray):
+        assert parallel.jobs() == 2
+        found = simulate_studies(20, 20, 50, seed=42)
+        posteriors = exact_posteriors(studies["sim_data"], 50, seed=3)
+        graded = grade_studies(composed_like(posteriors), posteriors, truth=studies)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value)
+    assert_same_posteriors(posteriors, serial)
+    assert_same_grades(graded, grades)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_killed_worker_of_ray_is_replaced(on_ray, tmp_path):
+    flag = tmp_path / "flag"
+    with joblib.parallel_config(**on_ray):
+        assert each(partial(killed_once, flag=str(flag)), range(8)) == [x * x for x in range(8)]
+    assert flag.exists()

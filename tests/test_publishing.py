@@ -459,8 +459,16 @@ def test_figures_for_a_class_are_of_chapters_that_ran():
     assert all((ROOT / "book" / f"{chapter}.md").exists() for chapter in rows)
     assert hosted["limits"] == {"cpus": 1, "limit_mb": 2048}
     for row in rows.values():
-        assert row["error"] is None
-        assert 0 < row["kernel_peak_mb"] < row["peak_mb"] < hosted["limits"]["limit_mb"]
+        assert row["error"] is None and 0 < row["seconds"] <= 120
+        assert 0 < row["kernel_peak_mb"] < row["peak_mb"] <= 1500
+
+
+def test_the_readme_says_what_every_chapter_takes(script):
+    readme_table = script("readme_table")
+    hosted = json.loads((ROOT / "book" / "data" / "hosted.json").read_text())
+    shown = readme_table.TABLE.search((ROOT / "README.md").read_text())[0]
+    assert shown == readme_table.table(hosted), "run scripts/readme_table.py"
+    assert shown.count("\n|") == 2 + len(list((ROOT / "book").glob("0*.md")))
 
 
 @pytest.mark.slow
@@ -503,10 +511,10 @@ def steps(path: Path) -> list[dict]:
 
 
 def test_the_workflows_are_there():
-    assert {path.stem for path in WORKFLOWS} >= {"test", "publish", "fresh", "links"}
+    assert {path.stem for path in WORKFLOWS} >= {"test", "publish", "fresh", "links", "audit"}
     triggers = {path.stem: set(workflow(path)["on"]) for path in WORKFLOWS}
     assert triggers["test"] == {"push", "pull_request"}
-    assert "schedule" in triggers["fresh"] & triggers["links"]
+    assert "schedule" in triggers["fresh"] & triggers["links"] & triggers["audit"]
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)

@@ -287,3 +287,10 @@ def test_packages_that_could_not_be_audited_are_not_called_clean(audit, capsys):
     assert "not compared with known vulnerabilities: a" in capsys.readouterr().out
     assert not audit.report(clean + bad)
     assert "c 1: CVE-1, fixed in 2" in capsys.readouterr().out
+
+
+def test_a_strict_audit_fails_on_what_it_could_not_compare(audit):
+    clean = [{"name": "b", "version": "1", "vulns": []}]
+    assert audit.report(clean, strict=True)
+    assert not audit.report([], strict=True)
+    assert not audit.report([*clean, {"name": "a", "skip_reason": "not found"}], strict=True)

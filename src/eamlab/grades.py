@@ -1,8 +1,8 @@
 """Which studies and recipes are graded, and the grades that were measured.
 
-``scripts/grade_pretrained.py``, ``levers.py``, ``tune_composition.py``, ``sbc_exact.py`` and
-``sbc_composed.py`` make the numbers; this module holds what the scripts, the chapters and the
-tests that recompute some of them share.
+``scripts/grade_pretrained.py``, ``levers.py``, ``tune_composition.py``, ``sbc_exact.py``,
+``sbc_composed.py`` and ``compare_independent.py`` make the numbers; this module holds what the
+scripts, the chapters and the tests that recompute some of them share.
 """
 
 from __future__ import annotations
@@ -22,11 +22,14 @@ from eamlab.simulate import simulate_studies
 
 __all__ = [
     "COMPOSED_SBC",
+    "EXACT_SBC",
     "GRADED_STUDIES",
+    "INDEPENDENT",
     "RECIPES",
     "VALIDATION_STUDIES",
     "ComposedSBC",
     "ExactSBC",
+    "IndependentSettings",
     "Recipe",
     "SBCSettings",
     "composed_sbc",
@@ -35,6 +38,7 @@ __all__ = [
     "grade_frame",
     "grade_table",
     "graded_study",
+    "independent_table",
     "lever_table",
     "recipes_for",
     "sbc_studies",
@@ -197,10 +201,11 @@ def grade_table(n_subjects: int | None = None) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Per row the worst parameter's median absolute bias in exact sds, the smallest and largest
-        median sd ratio, the coverage of the truth by the 90 % intervals and by the exact ones
-        (all parameters together), the Wasserstein distance in exact sds (mean over parameters,
-        median over studies), the median joint C2ST, seconds per study and the number of studies.
+        Per row the best and the worst parameter's median absolute bias in exact sds, with a 90 %
+        interval for the worst (bootstrap over studies), the smallest and largest median sd ratio,
+        the coverage of the truth by the 90 % intervals and by the exact ones (all parameters
+        together), the Wasserstein distance in exact sds (mean over parameters, median over
+        studies), the median joint C2ST, seconds per study and the number of studies.
     """
     rows = sorted(_graded_rows(n_subjects), key=lambda row: row["J"])
     return pd.DataFrame([_summary(r) for r in rows]).set_index(["J", "recipe"])
@@ -211,11 +216,14 @@ def _summary(row: dict[str, Any]) -> dict[str, Any]:
         return np.array([[s[n][key] for n in GROUP_PRIOR.names] for s in row["per_study"]], float)
 
     bias, ratio = np.median(np.abs(column("bias")), axis=0), np.median(column("sd_ratio"), axis=0)
+    low, high = _worst_bias_interval(column("bias"))
     return {
         "J": row["J"],
         "recipe": row["recipe"],
         "bias, best": bias.min(),
         "bias, worst": bias.max(),
+        "worst, from": low,
+        "worst, to": high,
         "sd ratio, least": ratio.min(),
         "sd ratio, most": ratio.max(),
         "coverage": column("covered").mean(),
@@ -225,6 +233,14 @@ def _summary(row: dict[str, Any]) -> dict[str, Any]:
         "seconds": row["seconds"],
         "studies": row["studies"],
     }
+
+
+def _worst_bias_interval(bias: NDArray) -> NDArray:
+    """Return a 90 % bootstrap interval for the worst parameter's median absolute `bias`."""
+    n_studies = len(bias)
+    drawn = np.random.default_rng(0).integers(n_studies, size=(2000, n_studies))
+    worst = np.median(np.abs(bias)[drawn], axis=1).max(axis=1)
+    return np.quantile(worst, [0.05, 0.95])
 
 
 def grade_frame(n_subjects: int | None = None) -> pd.DataFrame:
@@ -271,9 +287,9 @@ def discretization_table() -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class SBCSettings:
-    """What made the simulation-based calibration of the exact posterior."""
+    """What made a simulation-based calibration."""
 
-    n_studies: int = 200
+    n_studies: int = 500
     n_subjects: int = 5
     n_trials: int = 30
     seed: int = 990_000
@@ -313,6 +329,9 @@ def sbc_studies(settings: SBCSettings) -> dict[str, NDArray]:
         scheme="exact",
     )
 
+
+EXACT_SBC = {5: SBCSettings(), 100: SBCSettings(n_studies=200, n_subjects=100, seed=990_100)}
+"""Calibrations of the exact posterior, by the number of subjects."""
 
 COMPOSED_SBC = tuple(
     (SBCSettings(n_studies=300, n_subjects=n_subjects, seed=995_000 + n_subjects), group_size)
@@ -398,14 +417,88 @@ def tuning_table() -> pd.DataFrame:
     return rows.pivot_table(index=["J", "group_size"], columns="steps", values="worst")
 
 
-def exact_sbc() -> ExactSBC:
-    """Load the stored simulation-based calibration of the exact posterior.
+def exact_sbc(n_subjects: int = 5) -> ExactSBC:
+    """Load a stored calibration of the exact posterior.
+
+    Parameters
+    ----------
+    n_subjects : {5, 100}, default 5
+        Subjects of each study.
 
     Returns
     -------
     ExactSBC
+
+    Raises
+    ------
+    ValueError
+        If there is none with so many subjects.
     """
-    card = _load("sbc_exact")
+    if n_subjects not in EXACT_SBC:
+        raise ValueError(f"n_subjects must be one of {tuple(EXACT_SBC)}, got {n_subjects!r}.")
+    card = _load(f"sbc_exact_{n_subjects}")
     ranks = {k: np.array(v) for k, v in card["ranks"].items()}
     mean, sd = ({k: np.array(v)[:, None] for k, v in card[m].items()} for m in ("mean", "sd"))
     return ExactSBC(SBCSettings(**card["settings"]), ranks, mean, sd, len(card["flagged"]))
+
+
+@dataclass(frozen=True)
+class IndependentSettings:
+    """What made one comparison of the exact posterior with an independent sampler.
+
+    The data are the demonstration study of `n_subjects`; `num_samples` and `seed` belong to
+    `eamlab.exact_posterior`, what follows to the sampler that is not ours.
+    """
+
+    n_subjects: int
+    num_samples: int = 4000
+    seed: int = 1
+    chains: int = 4
+    tune: int = 1000
+    draws: int = 4000
+    target_accept: float = 0.9
+    sampler_seed: int = 2
+
+
+INDEPENDENT = (IndependentSettings(10), IndependentSettings(100, draws=2000))
+"""Comparisons with an independent sampler: of our Markov chains, and of our importance sampling."""
+
+
+def independent_table() -> pd.DataFrame:
+    """Tabulate the exact posterior beside one of software that is not ours, on two studies.
+
+    ``scripts/compare_independent.py`` wrote the same model in PyMC, with the likelihood of HSSM,
+    and sampled all parameters by NUTS.
+
+    Returns
+    -------
+    DataFrame
+        One row per J and group parameter: ``exact mean``, ``exact sd``, ``independent mean`` and
+        ``independent sd``; ``difference`` of the means (independent minus exact) in exact sds and
+        ``sd ratio`` (independent / exact), each followed by its Monte Carlo standard error; and of
+        the independent sampler ``R-hat``, effective sample size ``ESS`` and, for the whole study,
+        ``divergences``.
+    """
+    rows = [
+        {"J": study["settings"]["n_subjects"], "parameter": name}
+        | _comparison(study["parameters"][name])
+        | {"divergences": study["divergences"]}
+        for study in _load("independent")["studies"]
+        for name in GROUP_PRIOR.names
+    ]
+    return pd.DataFrame(rows).set_index(["J", "parameter"])
+
+
+def _comparison(row: dict[str, Any]) -> dict[str, float]:
+    return {
+        "exact mean": row["exact"]["mean"],
+        "exact sd": row["exact"]["sd"],
+        "independent mean": row["independent"]["mean"],
+        "independent sd": row["independent"]["sd"],
+        "difference": row["difference"],
+        "difference, se": row["difference_se"],
+        "sd ratio": row["sd_ratio"],
+        "sd ratio, se": row["sd_ratio_se"],
+        "R-hat": row["independent"]["r_hat"],
+        "ESS": row["independent"]["ess"],
+    }

@@ -14,6 +14,11 @@ joblib where they run: one after the other by default, and otherwise wherever
     with joblib.parallel_config(backend="dask"):  # the workers of that cluster
         exact = el.exact_posteriors(sim_data, seed=1)
 
+    ray.init(address="auto")
+    ray.util.joblib.register_ray()
+    with joblib.parallel_config(backend="ray", n_jobs=-1):  # without n_jobs, one after the other
+        exact = el.exact_posteriors(sim_data, seed=1)
+
 Results are the same wherever the work runs, as every study has a random stream of its own.
 """
 
@@ -31,6 +36,7 @@ from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import batched
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -44,6 +50,9 @@ __all__ = ["Checkpoint", "digest", "each", "jobs", "threaded", "threads"]
 
 _ATTEMPTS = 3
 """How often a pool of processes is started anew after one of them was killed."""
+
+_BLOCK = 8
+"""Items per worker that are handed to joblib at once where it answers with whole lists."""
 
 _here = threading.local()
 
@@ -210,8 +219,8 @@ def each[Item, Result](
 
     Notes
     -----
-    After a worker was killed, its items are done again: by dask itself on a cluster, by a new pool
-    on this machine.
+    After a worker was killed, its items are done again: by dask itself, or by a new pool on this
+    machine and with ray. With ray results come, and are kept, eight per worker at a time.
     """
     items = list(items)
     results = _kept(items, checkpoint)
@@ -247,13 +256,19 @@ def _resubmitted[Item, Result](
         try:
             yield from _run(work, {i: x for i, x in enumerate(items) if i not in results})
             return
-        except BrokenProcessPool as error:
+        except _killed() as error:
             if attempt == _ATTEMPTS - 1:
                 raise RuntimeError(
                     f"worker processes were killed {_ATTEMPTS} times, most likely for want of "
                     f"memory; {len(results)} of {len(items)} items are done. Use fewer workers "
                     "(joblib.parallel_config(n_jobs=...)), and a checkpoint to go on from there."
                 ) from error
+
+
+def _killed() -> tuple[type[BaseException], ...]:
+    """Errors by which this machine's pools and ray, where it is used, say that a worker is gone."""
+    ray = sys.modules.get("ray.exceptions")
+    return (BrokenProcessPool,) if ray is None else (BrokenProcessPool, ray.RayActorError)
 
 
 def _run[Item, Result](
@@ -267,16 +282,26 @@ def _run[Item, Result](
         yield from ((i, work(item)) for i, item in items.items())
         return
     limit = None if at_once == 1 else max(1, _cores() // at_once)
-    backend, _ = joblib.parallel.get_active_backend()
-    in_parts = getattr(backend, "supports_return_generator", False)
-    pool = joblib.Parallel(batch_size=1, return_as="generator_unordered" if in_parts else "list")
     # One tuple, as joblib would scatter large arguments to single workers of a dask cluster, where
     # they are lost with the worker; what is part of the task is sent again.
     tasks = (joblib.delayed(_call)((work, i, item, limit)) for i, item in items.items())
-    for index, result, error in pool(tasks):
+    for index, result, error in _answers(tasks, at_once):
         if error is not None:
             raise error
         yield index, result
+
+
+def _answers(tasks: Iterable[Any], at_once: int) -> Iterator[tuple[int, Any, Exception | None]]:
+    """Yield what joblib's workers answer as it comes, or in blocks where joblib returns lists."""
+    import joblib
+
+    backend, _ = joblib.parallel.get_active_backend()
+    if getattr(backend, "supports_return_generator", False):
+        yield from joblib.Parallel(batch_size=1, return_as="generator_unordered")(tasks)
+        return
+    with joblib.Parallel(batch_size=1) as pool:  # one pool for all blocks
+        for block in batched(tasks, _BLOCK * at_once):
+            yield from pool(block)
 
 
 def _call[Item, Result](

@@ -237,7 +237,8 @@ def exact_posteriors(
     """Draw from the exact posteriors of many studies, one after the other or many at once.
 
     joblib runs them: ``with joblib.parallel_config(n_jobs=4):`` uses four processes, and
-    ``backend="dask"`` or ``"ray"`` a cluster (see `eamlab.parallel`). The draws are the same.
+    ``backend="dask"``, or ``backend="ray", n_jobs=-1``, a cluster (see `eamlab.parallel`). The
+    draws are the same.
 
     Parameters
     ----------

@@ -18,13 +18,6 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = Path(__file__).with_name("pages")
 
-# What the pages may do when they are served. Sphinx and MathJax write scripts and styles into the
-# page; nothing evaluates strings, nothing asks another machine.
-CONTENT_POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data:; font-src 'self' data:; object-src 'none'; base-uri 'none'"
-)
-
 
 def jupyter_book() -> Path:
     return Path(sys.executable).with_name("jupyter-book")
@@ -61,23 +54,14 @@ def build_book(source: Path, folder: Path) -> Path:
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    def __init__(self, *args, policy: str | None, **kwargs) -> None:
-        self.policy = policy
-        super().__init__(*args, **kwargs)
-
-    def end_headers(self) -> None:
-        if self.policy:
-            self.send_header("Content-Security-Policy", self.policy)
-        super().end_headers()
-
     def log_message(self, *_: object) -> None:
         """Keep the test report readable."""
 
 
 @contextlib.contextmanager
-def serve(folder: Path, policy: str | None = CONTENT_POLICY) -> Iterator[str]:
+def serve(folder: Path) -> Iterator[str]:
     """Serve a folder on a free port of this machine; yield the address."""
-    handler = functools.partial(Handler, directory=str(folder), policy=policy)
+    handler = functools.partial(Handler, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()

@@ -10,7 +10,7 @@ import pytest
 from docutils import nodes
 from small_book import build_book, jupyter_book
 
-from eamlab import accessible
+from eamlab.sphinxext import accessible
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts" / "check_accessibility.py"

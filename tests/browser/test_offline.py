@@ -26,7 +26,7 @@ def broken_page(request, tmp_path):
     if request.param == "file":
         yield f"{tmp_path.as_uri()}/page.html"
     else:
-        with serve(tmp_path, policy=None) as server:
+        with serve(tmp_path) as server:
             yield f"{server}page.html"
 
 

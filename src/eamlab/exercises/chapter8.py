@@ -200,7 +200,7 @@ EXERCISES = (
                 lambda: _inside(lambda r: (r >= 20) & (r < 180)),
             ),
         ),
-        "Near 0.9; with 200 studies chance alone moves each of them by about 0.02.",
+        "Near 0.9; with 500 studies chance alone moves each of them by about 0.013.",
         rtol=0.0,
         atol=0.0051,
     ),

@@ -1,0 +1,1 @@
+"""Sphinx extensions of the book; nothing else of the library imports them."""
