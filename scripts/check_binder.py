@@ -8,7 +8,7 @@ and starts JupyterLab through ``start``. Then it opens each chapter's launch lin
 on one CPU, and stops everything when JupyterLab and kernel together exceed the memory limit. One
 JSON line for each chapter says how long it took and how much memory it needed; exit status 1 says
 that a chapter failed, or was stopped. ``--out book/data/hosted.json`` keeps the figures that the
-page on teaching a class shows.
+README and the page on teaching a class show; those of chapters that were not run stay.
 
 The limit is kept by watching the processes every 50 ms, which needs no rights. It is stricter than
 a container's: memory that two processes share counts twice.
@@ -377,6 +377,13 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def with_earlier(file: Path, reports: list[dict], known: list[str]) -> list[dict]:
+    """Reports with those that ``file`` holds of other chapters, in the order of the chapters."""
+    earlier = json.loads(file.read_text())["chapters"] if file.exists() else []
+    by_name = {report["chapter"]: report for report in [*earlier, *reports]}
+    return [by_name[chapter] for chapter in known if chapter in by_name]
+
+
 def main() -> int:
     args = arguments()
     known = sorted(path.stem for path in (ROOT / "book").glob("*.ipynb"))
@@ -391,9 +398,11 @@ def main() -> int:
             report = asdict(check(chapter, repository, environ, **limits))
             print(json.dumps(report), flush=True)
             figures["chapters"].append(report)
+    failed = any(report["error"] for report in figures["chapters"])
     if args.out:
+        figures["chapters"] = with_earlier(args.out, figures["chapters"], known)
         args.out.write_text(json.dumps(figures, indent=1) + "\n")
-    return int(any(report["error"] for report in figures["chapters"]))
+    return int(failed)
 
 
 if __name__ == "__main__":

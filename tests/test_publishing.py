@@ -452,6 +452,17 @@ def test_memory_is_watched_and_limited(script):
     process.stdout.close()
 
 
+def test_figures_of_chapters_that_were_not_run_again_stay(script, tmp_path):
+    check_binder = script("check_binder")
+    file = tmp_path / "hosted.json"
+    first = check_binder.with_earlier(file, [{"chapter": "02", "s": 1}], ["01", "02"])
+    file.write_text(json.dumps({"chapters": [*first, {"chapter": "gone"}]}))
+    both = check_binder.with_earlier(
+        file, [{"chapter": "02", "s": 2}, {"chapter": "01"}], ["01", "02"]
+    )
+    assert both == [{"chapter": "01"}, {"chapter": "02", "s": 2}]
+
+
 def test_figures_for_a_class_are_of_chapters_that_ran():
     hosted = json.loads((ROOT / "book" / "data" / "hosted.json").read_text())
     rows = {row["chapter"]: row for row in hosted["chapters"]}

@@ -66,6 +66,7 @@ def test_batches_of_many_trials_hold_fewer_groups_but_at_least_sixteen():
     assert TrainingSettings(epochs=1).batch_size_of(200, 200) == 64
 
 
+@pytest.mark.slow
 def test_averaging_ends_with_the_mean_over_past_steps(tmp_path, trained):
     from dataclasses import replace
 

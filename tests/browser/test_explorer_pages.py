@@ -186,6 +186,7 @@ def test_a_chapters_explorer_is_live_in_jupyterlab(run_notebook):
     assert "1,000 subjects" in box.evaluate(LABEL)
 
 
+@pytest.mark.slow
 def test_a_new_study_and_a_refused_one_and_a_restart(run_notebook):
     page = run_notebook("import eamlab as el\nel.explorer(n_subjects=10, num_samples=50)")
     box = page.locator(".eam-widget")
@@ -221,6 +222,7 @@ def test_a_slider_moved_while_the_kernel_works_is_answered_afterwards(run_notebo
     assert box.evaluate(LABEL).startswith("live. 100 subjects")
 
 
+@pytest.mark.slow
 def test_two_live_explorers_stay_within_memory(run_notebook, lab):
     page = run_notebook(
         "import eamlab as el\nfrom IPython.display import display\n"
