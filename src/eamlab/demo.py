@@ -231,6 +231,13 @@ class Studies:
     card: dict[str, Any]
 
 
+STUDIES = {
+    1000: StudiesSettings(),
+    10_000: StudiesSettings(n_studies=10, n_subjects=10_000, data_seed=11),
+}
+"""Studies that `load_studies` offers, by the number of subjects."""
+
+
 def simulate_drawn_studies(settings: StudiesSettings) -> dict[str, NDArray]:
     """Simulate the studies of `load_studies`; returns what `simulate_studies` returns."""
     return simulate_studies(
@@ -242,11 +249,13 @@ def simulate_drawn_studies(settings: StudiesSettings) -> dict[str, NDArray]:
     )
 
 
-def load_studies(*, folder: str | Path | None = None) -> Studies:
-    """Load eight studies of 1,000 subjects with their exact posterior means and sds.
+def load_studies(n_subjects: int = 1000, *, folder: str | Path | None = None) -> Studies:
+    """Load studies of populations from the prior, with their exact posterior means and sds.
 
     Parameters
     ----------
+    n_subjects : {1000, 10_000}, default 1000
+        Subjects of each study. There are eight studies of 1,000 and ten of 10,000.
     folder : path, optional
         Where ``studies_J1000.json`` lies; the shipped one by default.
 
@@ -257,9 +266,12 @@ def load_studies(*, folder: str | Path | None = None) -> Studies:
     Raises
     ------
     ValueError
-        If the file is missing, or holds posteriors of other data than the simulator makes now.
+        If there are no studies of that size, the file is missing, or it holds posteriors of other
+        data than the simulator makes now.
     """
-    file = _data_folder(folder) / _STUDIES_FILE
+    if n_subjects not in STUDIES:
+        raise ValueError(f"n_subjects must be one of {tuple(STUDIES)}, got {n_subjects!r}.")
+    file = _studies_file(n_subjects, folder)
     if not file.exists():
         raise ValueError(
             f"folder: no {file.name} in {file.parent}; run scripts/precompute_exact.py."
@@ -291,7 +303,7 @@ def save_studies(
     -------
     pathlib.Path
     """
-    file = _data_folder(folder) / _STUDIES_FILE
+    file = _studies_file(settings.n_subjects, folder)
     card = {
         "settings": vars(settings),
         "fingerprint": fingerprint(simulate_drawn_studies(settings)["sim_data"]),
@@ -302,9 +314,6 @@ def save_studies(
     }
     file.write_text(json.dumps(card, indent=1) + "\n")
     return file
-
-
-_STUDIES_FILE = "studies_J1000.json"
 
 
 def fingerprint(sim_data: NDArray) -> dict[str, float]:
@@ -331,3 +340,7 @@ def _data_folder(folder: str | Path | None) -> Path:
 
 def _file(n_subjects: int, folder: str | Path | None) -> Path:
     return _data_folder(folder) / f"demo_J{n_subjects}.npz"
+
+
+def _studies_file(n_subjects: int, folder: str | Path | None) -> Path:
+    return _data_folder(folder) / f"studies_J{n_subjects}.json"
