@@ -4,9 +4,11 @@ import contextlib
 import json
 import os
 import secrets
+import socket
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -159,13 +161,23 @@ def launch(folder: Path, home: Path) -> tuple[psutil.Popen, str]:
     return process, token
 
 
+def listens(address: str) -> bool:
+    """Whether something accepts connections there; the server's file may be a little early."""
+    where = urllib.parse.urlsplit(address)
+    with contextlib.suppress(OSError), socket.create_connection((where.hostname, where.port), 1):
+        return True
+    return False
+
+
 def wait_for_address(process: psutil.Popen, home: Path) -> str:
-    """Where the server listens, from the file that it writes once it does."""
+    """Where the server listens, from the file that it writes when it starts to."""
     record = home / "runtime" / f"jpserver-{process.pid}.json"
     end = time.monotonic() + START_S
     while time.monotonic() < end and process.poll() is None:
         with contextlib.suppress(OSError, json.JSONDecodeError):
-            return json.loads(record.read_text())["url"].replace("localhost", "127.0.0.1")
+            address = json.loads(record.read_text())["url"].replace("localhost", "127.0.0.1")
+            if listens(address):
+                return address
         time.sleep(0.1)
     log = (home / "server.log").read_text()[-3000:]
     raise RuntimeError(f"JupyterLab did not start within {START_S} s:\n{log}")
