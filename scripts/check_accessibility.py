@@ -7,18 +7,16 @@ name, which axe-core lets pass. Without Chromium or Playwright it says so and ex
 """
 
 import argparse
-import os
-import shutil
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import chromium
+
 ROOT = Path(__file__).resolve().parent.parent
 AXE = ROOT / "tests" / "browser" / "vendor" / "axe-core" / "axe.min.js"
-PROGRAMS = ("/usr/bin/chromium", "chromium", "google-chrome")
-OPTIONS = ["--disable-dev-shm-usage", "--host-resolver-rules=MAP * ~NOTFOUND"]
 COUNTED = ("serious", "critical")  # of axe-core's four ranks
 SHOWN_TARGETS = 3  # places named per rule and page
 
@@ -94,17 +92,6 @@ def examine_on(browser, address: str, screen: Screen) -> list[Violation]:
         context.close()
 
 
-def leads_on(path: Path) -> bool:
-    """Whether a page does nothing but lead on to another."""
-    return 'http-equiv="refresh"' in path.read_text(encoding="utf-8").lower()[:2000]
-
-
-def pages_of(folder: Path) -> list[Path]:
-    """Pages below a folder that a reader stays on; not the templates among the theme's files."""
-    found = sorted(folder.rglob("*.html"))
-    return [path for path in found if "_static" not in path.parts and not leads_on(path)]
-
-
 def report(path: str, found: dict[Violation, list[str]]) -> Iterator[str]:
     """Lines on one page; ``found`` says on which screens each violation was seen."""
     for violation, screens in found.items():
@@ -116,7 +103,7 @@ def report(path: str, found: dict[Violation, list[str]]) -> Iterator[str]:
 
 def check(browser, folder: Path) -> int:
     """Print what the pages of a folder do wrong; return how many violations there are."""
-    number, pages = 0, pages_of(folder)
+    number, pages = 0, chromium.pages_to_open(folder)
     for path in pages:
         found: dict[Violation, list[str]] = defaultdict(list)
         for screen in SCREENS:
@@ -128,33 +115,20 @@ def check(browser, folder: Path) -> int:
     return number
 
 
-def find_chromium() -> str | None:
-    """Path of this machine's Chromium."""
-    named = os.environ.get("CHROMIUM")
-    found = [shutil.which(program) for program in ([named] if named else PROGRAMS)]
-    return next(filter(None, found), None)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "folder", type=Path, nargs="?", default=ROOT / "_build" / "html", help="rendered book"
     )
     folder = parser.parse_args().folder.resolve()
-    if not folder.is_dir() or not pages_of(folder):
+    if not folder.is_dir() or not chromium.pages_to_open(folder):
         print(f"{folder} has no pages: build the book first.", file=sys.stderr)
         return 2
-    program = find_chromium()
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        program = None
-    if program is None:
-        print("Accessibility was not checked: it needs Chromium and Playwright.", file=sys.stderr)
-        return 0
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=OPTIONS)
-        return bool(check(browser, folder))
+    with chromium.opened() as browser:
+        if browser is not None:
+            return bool(check(browser, folder))
+    print("Accessibility was not checked: it needs Chromium and Playwright.", file=sys.stderr)
+    return 0
 
 
 if __name__ == "__main__":

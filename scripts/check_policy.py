@@ -15,17 +15,12 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from check_accessibility import find_chromium, leads_on
+import chromium
 from serve import Handler
 
 from eamlab.sphinxext.policy import pages_of, policy_for, policy_in
 
 ROOT = Path(__file__).resolve().parent.parent
-OPTIONS = [
-    "--disable-dev-shm-usage",
-    "--no-proxy-server",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-]
 
 LISTEN = """
 window.refused = [];
@@ -74,8 +69,7 @@ def refused(page, address: str) -> list[str]:
 
 def refusals(browser, folder: Path) -> Iterator[str]:
     """Lines on what the pages of a folder are refused, from the folder and from a server."""
-    stays = [file for file in pages_of(folder) if not leads_on(file)]
-    names = [file.relative_to(folder).as_posix() for file in stays]
+    names = [file.relative_to(folder).as_posix() for file in chromium.pages_to_open(folder)]
     with served(folder) as server, contextlib.closing(browser.new_context()) as context:
         context.add_init_script(LISTEN)
         page = context.new_page()
@@ -86,17 +80,11 @@ def refusals(browser, folder: Path) -> Iterator[str]:
 
 def in_chromium(folder: Path) -> list[str]:
     """Lines on what Chromium refuses, or none where there is no Chromium."""
-    program = find_chromium()
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        program = None
-    if program is None:
-        print("No page was opened: it needs Chromium and Playwright.", file=sys.stderr)
-        return []
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=OPTIONS)
-        return list(refusals(browser, folder))
+    with chromium.opened() as browser:
+        if browser is not None:
+            return list(refusals(browser, folder))
+    print("No page was opened: it needs Chromium and Playwright.", file=sys.stderr)
+    return []
 
 
 def main() -> int:

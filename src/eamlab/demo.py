@@ -257,7 +257,7 @@ def load_studies(n_subjects: int = 1000, *, folder: str | Path | None = None) ->
     n_subjects : {1000, 10_000}, default 1000
         Subjects of each study. There are eight studies of 1,000 and ten of 10,000.
     folder : path, optional
-        Where ``studies_J1000.json`` lies; the shipped one by default.
+        Where ``studies_J1000.json`` and its like lie; the shipped one by default.
 
     Returns
     -------

@@ -215,8 +215,9 @@ def _summary(row: dict[str, Any]) -> dict[str, Any]:
     def column(key: str) -> NDArray:
         return np.array([[s[n][key] for n in GROUP_PRIOR.names] for s in row["per_study"]], float)
 
-    bias, ratio = np.median(np.abs(column("bias")), axis=0), np.median(column("sd_ratio"), axis=0)
-    low, high = _worst_bias_interval(column("bias"))
+    biases = column("bias")
+    bias, ratio = np.median(np.abs(biases), axis=0), np.median(column("sd_ratio"), axis=0)
+    low, high = _worst_bias_interval(biases)
     return {
         "J": row["J"],
         "recipe": row["recipe"],
