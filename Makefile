@@ -24,11 +24,11 @@ ifneq ($(shell head -n 1 $(VENV) 2>/dev/null && $(PY) -c 'print("runs")' 2>/dev/
 $(VENV): rebuild
 endif
 
-$(VENV): constraints.txt pyproject.toml scripts/setup_venv.sh scripts/setup_jupyter.py
-	@scripts/setup_venv.sh book test dev
+$(VENV): constraints.txt pyproject.toml src/eamlab_book/pyproject.toml scripts/setup_venv.sh scripts/setup_jupyter.py
+	@scripts/setup_venv.sh test dev
 
 $(BENCH): $(VENV)
-	@scripts/setup_venv.sh book test dev bench
+	@scripts/setup_venv.sh test dev bench
 	@touch $@
 
 .PHONY: help
@@ -39,9 +39,14 @@ help: ## list the commands
 book: $(VENV) ## execute every chapter, render the book, say where to open it
 	@$(PY) scripts/build_book.py $(ARGS)
 
+.PHONY: pages
+pages: $(VENV) ## open every rendered page in Chromium: what is wrong with it
+	@$(PY) scripts/check_pages.py $(ARGS)
+
 .PHONY: serve
 serve: $(VENV) ## serve the rendered book on this machine (PORT=8000)
-	@$(PY) scripts/serve.py
+	@test -f _build/html/index.html || { echo "There is no rendered book yet: run \`make book\` first."; exit 1; }
+	@$(PY) -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
 
 .PHONY: lab
 lab: $(VENV) ## open the chapters in JupyterLab
@@ -74,10 +79,9 @@ format: $(VENV) ## put the code into the project's style
 bench: $(BENCH) ## measure speed and quality side by side; a table and a JSON file
 	$(PY) scripts/bench.py $(ARGS)
 
-.PHONY: train
-train: $(VENV) ## train both shipped networks (PRESET=full; about an hour)
-	$(PY) -m eamlab.train global --preset $(or $(PRESET),full) --out train-out/global $(ARGS)
-	$(PY) -m eamlab.train local --preset $(or $(PRESET),full) --out train-out/local $(ARGS)
+.PHONY: results
+results: $(VENV) ## make what is stale: weights and all that depends on them (ARGS=--dry-run lists it)
+	@$(PY) -m eamlab_book.results $(ARGS)
 
 .PHONY: lock
 lock: $(BENCH) ## write the installed versions into constraints.txt and environment.yml
@@ -121,7 +125,7 @@ instructor: $(VENV) ## the instructors' edition, solutions open, in dist/instruc
 TEACH := .venv/.teach
 
 $(TEACH): $(VENV)
-	@scripts/setup_venv.sh book test dev teach
+	@scripts/setup_venv.sh test dev teach
 	@touch $@
 
 .PHONY: assignment

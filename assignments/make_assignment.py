@@ -100,7 +100,7 @@ def autograde(name: str, course: Path) -> Path:
     """Grade all submissions and write the table of points; return its path."""
     grader(course.resolve(), "autograde", name, "--force", "--ExecutePreprocessor.timeout=120")
     table = course / "grades.csv"
-    with table.open("w", newline="") as file:
+    with table.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         rows = points(name, course)
         writer.writerow(["student", *next(iter(rows.values()), {})])

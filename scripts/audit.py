@@ -13,13 +13,12 @@ import json
 import re
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lock import closure
+from lock import LIBRARY, closure, requirements
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,13 +46,12 @@ class Package(NamedTuple):
 
 
 def pinned() -> set[str]:
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     return {canonicalize_name(x.split("==")[0]) for x in lines if x and not x.startswith("#")}
 
 
 def runtime() -> set[str]:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return set(closure(project["dependencies"]))
+    return set(closure(requirements(LIBRARY)))
 
 
 def license_of(facts: metadata.PackageMetadata) -> str:
@@ -107,7 +105,7 @@ def packages() -> tuple[list[Package], list[str]]:
 def write_licenses(found: Iterable[Package]) -> Path:
     rows = [f"| {p.name} | {p.license} | {'yes' * p.runtime} |" for p in found]
     file = ROOT / "LICENSES.md"
-    file.write_text(HEAD + "\n".join(rows) + "\n")
+    file.write_text(HEAD + "\n".join(rows) + "\n", encoding="utf-8")
     return file
 
 

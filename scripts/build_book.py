@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import repository
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,12 +43,12 @@ def inputs_digest() -> str:
 def refresh_cache() -> None:
     """Empty the cache of executed chapters unless it was made with the same inputs."""
     digest = inputs_digest()
-    if not DIGEST.exists() or DIGEST.read_text() != digest:
+    if not DIGEST.exists() or DIGEST.read_text(encoding="utf-8") != digest:
         shutil.rmtree(CACHE, ignore_errors=True)
         # Pages are re-read too, or Sphinx would keep the old outputs.
         shutil.rmtree(BUILD / ".doctrees", ignore_errors=True)
     BUILD.mkdir(exist_ok=True)
-    DIGEST.write_text(digest)
+    DIGEST.write_text(digest, encoding="utf-8")
 
 
 def merged(settings: Any, changes: Any) -> Any:
@@ -59,9 +60,9 @@ def merged(settings: Any, changes: Any) -> Any:
 
 def write_config(changes: dict[str, dict]) -> None:
     """Write the book's settings, with ``changes`` in their sections, below _build."""
-    config = merged(yaml.safe_load((ROOT / "_config.yml").read_text()), changes)
+    config = merged(yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8")), changes)
     BUILD.mkdir(exist_ok=True)
-    CONFIG.write_text(yaml.safe_dump(config, sort_keys=False))
+    CONFIG.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
 
 def build(*options: str) -> int:
@@ -92,7 +93,7 @@ def check_links() -> int:
     if not report.exists():
         print("The links were not followed: see the messages above.", file=sys.stderr)
         return 1
-    broken, refused = broken_links(report.read_text())
+    broken, refused = broken_links(report.read_text(encoding="utf-8"))
     print(f"Broken links: {len(broken)}; servers that refuse robots: {len(refused)}")
     print("\n".join(broken + refused))
     return bool(broken)
@@ -100,8 +101,6 @@ def check_links() -> int:
 
 def point_links() -> str:
     """Point the book's links to the repository that it is built from; return a note on it."""
-    import repository  # not at the top: tests load this file without scripts/ on the path
-
     found = repository.find(ROOT)
     write_config(merged(repository.settings(found), repository.site_settings()))
     return repository.note(found)

@@ -22,12 +22,10 @@ import json
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.request
 import uuid
@@ -38,8 +36,9 @@ from pathlib import Path
 import psutil
 import websocket
 import yaml
+from contents import ROOT, with_code
+from memory import Watch, stop
 
-ROOT = Path(__file__).resolve().parent.parent
 START_S = 120
 CELL_S = 600
 # Printed beside what was measured; timings are no reason to fail, since machines differ.
@@ -60,85 +59,21 @@ class Report:
     error: str | None = None
 
 
-@dataclass
-class Watch:
-    """Memory of a process and all its children; kills them above the limit.
-
-    Parameters
-    ----------
-    process : psutil.Process
-        The server; its kernels are its children.
-    limit_mb : float
-        Resident memory (MB, 10^6 bytes) of all together that ends the session.
-    """
-
-    process: psutil.Process
-    limit_mb: float
-    every_s: float = 0.05
-    peak_mb: float = 0.0
-    kernel_peak_mb: float = 0.0
-    kernel_threads: int = 0
-    exceeded: bool = False
-    done: threading.Event = field(default_factory=threading.Event)
-
-    @contextlib.contextmanager
-    def running(self) -> Iterator[Watch]:
-        thread = threading.Thread(target=self._run, daemon=True)
-        thread.start()
-        try:
-            yield self
-        finally:
-            self.done.set()
-            thread.join()
-
-    def _run(self) -> None:
-        while not self.done.wait(self.every_s) and not self.exceeded:
-            self.look()
-
-    def look(self) -> None:
-        family = tree(self.process)
-        sizes = [resident_mb(one) for one in family]
-        self.peak_mb = max(self.peak_mb, sum(sizes))
-        self.kernel_peak_mb = max(self.kernel_peak_mb, sum(sizes[1:]))
-        with contextlib.suppress(psutil.Error):
-            threads = max((one.num_threads() for one in family[1:]), default=0)
-            self.kernel_threads = max(self.kernel_threads, threads)
-        if sum(sizes) > self.limit_mb:
-            self.exceeded = True
-            stop(family)
-
-
-def tree(process: psutil.Process) -> list[psutil.Process]:
-    try:
-        return [process, *process.children(recursive=True)]
-    except psutil.Error:
-        return []
-
-
-def resident_mb(process: psutil.Process) -> float:
-    try:
-        return process.memory_info().rss / 1e6
-    except psutil.Error:
-        return 0.0
-
-
-def stop(family: list[psutil.Process]) -> None:
-    for process in family:
-        with contextlib.suppress(psutil.Error):
-            process.send_signal(signal.SIGKILL)
-
-
 # The image
 
 
 def pins() -> list[str]:
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))[
+        "dependencies"
+    ]
     return next(entry["pip"] for entry in environment if isinstance(entry, dict))
 
 
 def python_of_the_image() -> str:
     """This interpreter when it has the version that environment.yml asks for."""
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))[
+        "dependencies"
+    ]
     wanted = next(e for e in environment if str(e).startswith("python=")).partition("=")[2]
     if "{}.{}".format(*sys.version_info) != wanted:
         sys.exit(f"environment.yml asks for Python {wanted}: run this script with that version.")
@@ -149,7 +84,7 @@ def build_environment(folder: Path) -> None:
     """Install the pins, and nothing else, as ``conda env update`` has pip do it."""
     subprocess.run([python_of_the_image(), "-m", "venv", str(folder)], check=True)
     requirements = folder / "pins.txt"
-    requirements.write_text("\n".join(pins()) + "\n")
+    requirements.write_text("\n".join(pins()) + "\n", encoding="utf-8")
     install = ["-m", "pip", "install", "--quiet", "--requirement", str(requirements)]
     subprocess.run([str(folder / "bin" / "python"), *install], check=True)
 
@@ -242,7 +177,7 @@ def lab(repository: Path, environ: dict[str, str], cpus: int) -> Iterator[Server
             sys.stderr.write(log.read().decode(errors="replace")[-3000:])
             raise
         finally:
-            stop(tree(server.process))
+            stop(server.process)
             process.wait()
 
 
@@ -345,8 +280,8 @@ def check(
                 report.seconds = round(time.monotonic() - opened_at, 1)
         except (OSError, websocket.WebSocketException) as error:
             report.error = f"stopped: above {limit_mb} MB" if watch.exceeded else repr(error)
-        report.peak_mb, report.kernel_peak_mb = round(watch.peak_mb), round(watch.kernel_peak_mb)
-        report.kernel_threads = watch.kernel_threads
+        report.peak_mb, report.kernel_peak_mb = round(watch.peak_mb), round(watch.children_peak_mb)
+        report.kernel_threads = watch.children_threads
     return report
 
 
@@ -379,14 +314,14 @@ def arguments() -> argparse.Namespace:
 
 def with_earlier(file: Path, reports: list[dict], known: list[str]) -> list[dict]:
     """Reports with those that ``file`` holds of other chapters, in the order of the chapters."""
-    earlier = json.loads(file.read_text())["chapters"] if file.exists() else []
+    earlier = json.loads(file.read_text(encoding="utf-8"))["chapters"] if file.exists() else []
     by_name = {report["chapter"]: report for report in [*earlier, *reports]}
     return [by_name[chapter] for chapter in known if chapter in by_name]
 
 
 def main() -> int:
     args = arguments()
-    known = sorted(path.stem for path in (ROOT / "book").glob("*.ipynb"))
+    known = [page.stem for page in with_code()]
     if unknown := set(args.chapters) - set(known):
         sys.exit(f"No notebook of this name: {', '.join(sorted(unknown))}; there are {known}.")
     limits = {"cpus": args.cpus, "limit_mb": args.memory_mb}
@@ -401,7 +336,7 @@ def main() -> int:
     failed = any(report["error"] for report in figures["chapters"])
     if args.out:
         figures["chapters"] = with_earlier(args.out, figures["chapters"], known)
-        args.out.write_text(json.dumps(figures, indent=1) + "\n")
+        args.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     return int(failed)
 
 

@@ -1,8 +1,8 @@
 """Write the versions installed here into constraints.txt and environment.yml.
 
 Run it as ``make lock`` in an environment whose tests have passed. ``constraints.txt`` holds
-everything any extra needs, ``environment.yml`` what the package and the book need, so that a
-hosted session stays small.
+everything any extra of the two packages needs, ``environment.yml`` what the library and the book
+need, so that a hosted session stays small.
 """
 
 import sys
@@ -15,13 +15,15 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
+LIBRARY = ROOT / "pyproject.toml"
+BOOK = ROOT / "src" / "eamlab_book" / "pyproject.toml"
 CONSTRAINTS_HEAD = """\
 # The exact versions this project was tested with, on Python 3.12 and x86-64 Linux.
-# Written by `make lock`; the bounds that hold in general stand in pyproject.toml.
+# Written by `make lock`; the bounds that hold in general: pyproject.toml.
 # "tensorflow" is for the systems that have no CPU-only build; it is the same release.
 """
 ENVIRONMENT_HEAD = """\
-# What hosted sessions (Binder) install: the package's own dependencies and the book's.
+# What hosted sessions (Binder) install: the library's dependencies and the book's.
 # The versions are those of constraints.txt; written by `make lock`, compared by the tests.
 name: eamlab
 channels:
@@ -70,17 +72,28 @@ def tensorflow_twin(versions: dict[str, str]) -> dict[str, str]:
     return dict(sorted({**versions, "tensorflow": version, "tensorflow-cpu": version}.items()))
 
 
-def main() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"]
-    base = project["dependencies"]
-    everything = closure(base + [r for group in extras.values() for r in group])
-    pins = [f"{name}=={version}" for name, version in tensorflow_twin(everything).items()]
-    (ROOT / "constraints.txt").write_text(CONSTRAINTS_HEAD + "\n".join(pins) + "\n")
+def requirements(project: Path, *extras: str) -> list[str]:
+    """What a pyproject.toml asks for, the library itself left out; "*" stands for every extra."""
+    table = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
+    optional = table.get("optional-dependencies", {})
+    chosen = optional if extras == ("*",) else extras
+    lines = [*table["dependencies"], *(line for extra in chosen for line in optional[extra])]
+    return [line for line in lines if Requirement(line).name != "eamlab"]
 
-    needed = closure(base + extras["book"])
+
+def main() -> None:
+    book = requirements(BOOK, "*")
+    everything = closure(requirements(LIBRARY, "*") + book)
+    pins = [f"{name}=={version}" for name, version in tensorflow_twin(everything).items()]
+    (ROOT / "constraints.txt").write_text(
+        CONSTRAINTS_HEAD + "\n".join(pins) + "\n", encoding="utf-8"
+    )
+
+    needed = closure(requirements(LIBRARY, "arviz") + book)
     hosted = [f"      - {name}=={version}" for name, version in needed.items()]
-    (ROOT / "environment.yml").write_text(ENVIRONMENT_HEAD + "\n".join(hosted) + "\n")
+    (ROOT / "environment.yml").write_text(
+        ENVIRONMENT_HEAD + "\n".join(hosted) + "\n", encoding="utf-8"
+    )
     if local := [pin for pin in pins if "+" in pin]:
         sys.exit(f"local builds cannot be installed elsewhere: {', '.join(local)}")
 

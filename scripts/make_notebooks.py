@@ -12,12 +12,11 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+from contents import ROOT, with_code
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 from plain_markdown import Converter, equation_numbers
 
-ROOT = Path(__file__).resolve().parent.parent
-BOOK = ROOT / "book"
 COLAB_CELL = ROOT / "scripts" / "colab_cell.py"
 # JupyterLab shows the first line of a folded cell: it must not be the answer.
 SOLUTION_LINE = "# Solution: open this cell"
@@ -29,10 +28,9 @@ METADATA = {
 }
 
 
-def pages(book: Path) -> dict[str, str]:
+def pages(root: Path = ROOT) -> dict[str, str]:
     """Text of every page with code, by name without ending."""
-    texts = {page.stem: page.read_text(encoding="utf-8") for page in sorted(book.glob("*.md"))}
-    return {name: text for name, text in texts.items() if "{code-cell}" in text}
+    return {page.stem: page.read_text(encoding="utf-8") for page in with_code(root)}
 
 
 def colab_cell() -> NotebookNode:
@@ -79,31 +77,26 @@ def notebook(text: str, converter: Converter) -> str:
     return nbformat.writes(made).rstrip("\n") + "\n"
 
 
-def notebooks(book: Path = BOOK) -> dict[Path, str]:
-    """Path and content of every notebook that the chapters of ``book`` ask for."""
-    texts = pages(book)
-    numbers = equation_numbers(texts.items())
-    names = frozenset(texts)
-    return {
-        book / f"{name}.ipynb": notebook(text, Converter(numbers, names))
-        for name, text in texts.items()
-    }
+def notebooks(texts: dict[str, str]) -> dict[str, str]:
+    """The notebook of every page of a book, by name without ending."""
+    numbers, names = equation_numbers(texts.items()), frozenset(texts)
+    return {name: notebook(text, Converter(numbers, names)) for name, text in texts.items()}
 
 
-def stale(book: Path = BOOK) -> list[str]:
+def stale(root: Path = ROOT) -> list[str]:
     """Names of the notebooks that are missing, differ from their chapter, or have none."""
-    wanted = notebooks(book)
-    present = {path: path.read_text(encoding="utf-8") for path in book.glob("*.ipynb")}
-    differing = {path for path in wanted | present if wanted.get(path) != present.get(path)}
-    return sorted(path.name for path in differing)
+    wanted = {f"{name}.ipynb": text for name, text in notebooks(pages(root)).items()}
+    found = {p.name: p.read_text(encoding="utf-8") for p in (root / "book").glob("*.ipynb")}
+    return sorted(name for name in wanted | found if wanted.get(name) != found.get(name))
 
 
-def write(book: Path = BOOK) -> None:
-    wanted = notebooks(book)
-    for path in set(book.glob("*.ipynb")) - wanted.keys():
-        path.unlink()
-    for path, content in wanted.items():
-        path.write_text(content, encoding="utf-8")
+def write(root: Path = ROOT) -> None:
+    wanted = notebooks(pages(root))
+    for path in (root / "book").glob("*.ipynb"):
+        if path.stem not in wanted:
+            path.unlink()
+    for name, content in wanted.items():
+        (root / "book" / f"{name}.ipynb").write_text(content, encoding="utf-8")
 
 
 def main() -> int:
@@ -114,7 +107,7 @@ def main() -> int:
     if out_of_step := stale():
         print(f"Not what their chapters say: {', '.join(out_of_step)}; run `make notebooks`.")
         return 1
-    print(f"The notebooks are those of the chapters: {len(pages(BOOK))} in {BOOK.name}/.")
+    print(f"The notebooks are those of the chapters: {len(pages())} in book/.")
     return 0
 
 

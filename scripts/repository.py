@@ -9,27 +9,20 @@ import os
 import re
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-BINDER = "https://mybinder.org"
-COLAB = "https://colab.research.google.com"
 PROVIDERS = ("github", "gitlab", "bitbucket")  # whose edit links the book's theme can write
-
-ON_BINDER = ("github.com", "gitlab.com")
-
 # https://host/owner/name, ssh://git@host:22/owner/name and git@host:owner/name, all with or
 # without ".git"; what stands before an @ may be a password and is never kept.
-URL = re.compile(
-    r"(?:https?|ssh|git)://(?:[^@/\s]+@)?(?P<host>[\w.-]+)(?::\d+)?/(?P<path>[^\s?#]+)"
+REMOTE = re.compile(
+    r"(?:(?:https?|ssh|git)://)?(?:[^@/\s]+@)?(?P<host>[\w-]+(?:\.[\w-]+)+)(?::\d+(?=/))?"
+    r"[/:](?P<path>[\w.-]+(?:/[\w.-]+)+)/?"
 )
-SCP = re.compile(r"(?:[\w.-]+@)?(?P<host>[\w-]+(?:\.[\w-]+)+):(?P<path>[^\s?#]+)")
-PATH = re.compile(r"[\w.-]+(?:/[\w.-]+)+")
+SITE = re.compile(r"https?://[\w.-]+(?::\d+)?(?:/[\w.~-]+)*")
 
 
-@dataclass(frozen=True)
-class Repository:
+class Repository(NamedTuple):
     """Where the sources are: ``https://host/owner/name`` and a branch."""
 
     address: str
@@ -48,36 +41,19 @@ class Repository:
 
 def web_address(remote: str) -> str | None:
     """The https address of a remote; None for a folder or anything that is no web address."""
-    found = URL.fullmatch(remote) or SCP.fullmatch(remote)
+    found = REMOTE.fullmatch(remote)
     if found is None:
         return None
-    path = found["path"].rstrip("/").removesuffix(".git").strip("/")
-    return f"https://{found['host'].lower()}/{path}" if PATH.fullmatch(path) else None
+    return f"https://{found['host'].lower()}/{found['path'].removesuffix('.git')}"
 
 
 def git(root: Path, *arguments: str) -> str:
     """What git answers, or nothing where there is no git, no checkout or no such value."""
     try:
-        answer = subprocess.run(
-            ["git", *arguments], cwd=root, capture_output=True, text=True, check=False
-        )
+        answer = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True)
     except FileNotFoundError:
         return ""
     return answer.stdout.strip() if answer.returncode == 0 else ""
-
-
-def checked_out(root: Path) -> bool:
-    """Whether ``root`` is the top of a checkout, and not a copy inside someone else's."""
-    top = git(root, "rev-parse", "--show-toplevel")
-    return bool(top) and Path(top).resolve() == root.resolve()
-
-
-def branch_of(root: Path) -> str:
-    return (
-        git(root, "symbolic-ref", "--short", "HEAD")
-        or git(root, "symbolic-ref", "--short", "refs/remotes/origin/HEAD").partition("/")[2]
-        or "main"
-    )
 
 
 def find(root: Path, environ: Mapping[str, str] = os.environ) -> Repository | None:
@@ -88,19 +64,18 @@ def find(root: Path, environ: Mapping[str, str] = os.environ) -> Repository | No
     ValueError
         If EAMLAB_REPOSITORY is set to something that is no web address.
     """
-    given = environ.get("EAMLAB_REPOSITORY", "").strip()
-    in_git = checked_out(root)
-    remote = given or (git(root, "remote", "get-url", "origin") if in_git else "")
+    given, branch = environ.get("EAMLAB_REPOSITORY", ""), environ.get("EAMLAB_BRANCH", "")
+    remote = given
+    if Path(git(root, "rev-parse", "--show-toplevel") or "/").resolve() == root.resolve():
+        remote = given or git(root, "remote", "get-url", "origin")
+        branch = branch or git(root, "symbolic-ref", "--short", "HEAD")
     address = web_address(remote)
     if given and address is None:
         raise ValueError(
             f"EAMLAB_REPOSITORY={given} is not the address of a repository; give one like "
             "https://github.com/owner/name, or unset it."
         )
-    if address is None:
-        return None
-    branch = environ.get("EAMLAB_BRANCH", "").strip() or (branch_of(root) if in_git else "main")
-    return Repository(address, branch)
+    return Repository(address, branch or "main") if address else None
 
 
 def settings(repository: Repository | None) -> dict[str, Any]:
@@ -112,11 +87,12 @@ def settings(repository: Repository | None) -> dict[str, Any]:
         "use_issues_button": provider in {"github", "gitlab"},
     }
     if repository is None or provider is None:
-        return {"html": html, "launch_buttons": {"binderhub_url": "", "colab_url": ""}}
+        return {"html": html}
+    on_binder = repository.host in {"github.com", "gitlab.com"}
     launch = {
         "notebook_interface": "jupyterlab",
-        "binderhub_url": BINDER if repository.host in ON_BINDER else "",
-        "colab_url": COLAB if repository.host == "github.com" else "",
+        "binderhub_url": "https://mybinder.org" * on_binder,
+        "colab_url": "https://colab.research.google.com" * (repository.host == "github.com"),
     }
     place = {"url": repository.address, "branch": repository.branch, "path_to_book": ""}
     return {"html": html, "launch_buttons": launch, "repository": place}
@@ -132,10 +108,10 @@ def site_settings(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
     ValueError
         If EAMLAB_SITE is set to something that is no web address.
     """
-    site = environ.get("EAMLAB_SITE", "").strip().rstrip("/")
+    site = environ.get("EAMLAB_SITE", "").rstrip("/")
     if not site:
         return {}
-    if not re.fullmatch(r"https?://[\w.-]+(?::\d+)?(?:/[\w.~-]+)*", site):
+    if not SITE.fullmatch(site):
         raise ValueError(
             f"EAMLAB_SITE={site} is not the address of a site; give one like "
             "https://owner.github.io/name, or unset it."
@@ -147,14 +123,7 @@ def site_settings(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
 def note(repository: Repository | None) -> str:
     """One sentence for the output of a build: where the links lead, or why there are none."""
     if repository is None:
-        return (
-            'No launch buttons and no edit links: this folder has no git remote "origin" with a '
-            "web address, and EAMLAB_REPOSITORY is not set."
-        )
+        return "No launch buttons and edit links: no git remote, and EAMLAB_REPOSITORY is not set."
     if repository.provider is None:
-        return (
-            f"No launch buttons and no edit links: {repository.address} is not on one of "
-            f"{', '.join(PROVIDERS)}."
-        )
-    links = "Edit links" if repository.host not in ON_BINDER else "Launch buttons and edit links"
-    return f"{links} lead to {repository.address} ({repository.branch})."
+        return f"No launch buttons and edit links: {repository.host} is none of {PROVIDERS}."
+    return f"Launch buttons and edit links lead to {repository.address} ({repository.branch})."

@@ -1,4 +1,4 @@
-"""Install the package into the Python that runs this file, at the tested versions; for Colab.
+"""Install the library and the book's package, at the tested versions; for Colab.
 
 Colab's own kernel and its front end stay as they are: a newer IPython or tornado under a running
 notebook breaks it. Everything that computes gets the versions of constraints.txt.
@@ -37,12 +37,21 @@ def main() -> None:
     pip("uninstall", "--yes", "tensorflow")
     with tempfile.TemporaryDirectory() as folder:
         constraints = Path(folder) / "constraints.txt"
-        constraints.write_text("\n".join(pins((ROOT / "constraints.txt").read_text())) + "\n")
-        pip("install", "--constraint", str(constraints), str(ROOT))
+        constraints.write_text(
+            "\n".join(pins((ROOT / "constraints.txt").read_text(encoding="utf-8"))) + "\n",
+            encoding="utf-8",
+        )
+        pip(
+            "install",
+            "--constraint",
+            str(constraints),
+            str(ROOT),
+            str(ROOT / "src" / "eamlab_book"),
+        )
     # A process of its own: this one started before the packages were there.
     warm = [sys.executable, str(ROOT / "scripts" / "warm_caches.py")]
     if subprocess.run(warm, cwd=tempfile.gettempdir()).returncode:
-        sys.exit("The package was installed but does not run: see the message above.")
+        sys.exit("The packages were installed but do not run: see the message above.")
     STAMP.touch()
 
 

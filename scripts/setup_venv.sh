@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Build .venv with the exact versions of constraints.txt, or bring an existing one up to date.
-# Usage: scripts/setup_venv.sh [EXTRA ...]      e.g. scripts/setup_venv.sh book test dev
+# Both packages are installed from their sources, the book's with what renders it.
+# Usage: scripts/setup_venv.sh [EXTRA ...]      the library's extras, e.g. test dev
 # The stamp is removed first and written last, so that an interrupted run is never taken for done.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-extras=$(IFS=,; echo "${*:-book,test,dev}")
+extras=$(IFS=,; echo "${*:-test,dev}")
 stamp=.venv/.complete
 log=.venv/install.log
 gigabytes=3  # without the cache of pip
@@ -77,7 +78,8 @@ else
 fi
 
 .venv/bin/python -m pip install --disable-pip-version-check --no-input --quiet \
-    --constraint constraints.txt --editable ".[$extras]" >"$log" 2>&1 || explain
+    --constraint constraints.txt --editable ".[$extras]" \
+    --editable "src/eamlab_book[build]" >"$log" 2>&1 || explain
 
 .venv/bin/python scripts/setup_jupyter.py
 .venv/bin/python scripts/warm_caches.py

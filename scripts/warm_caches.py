@@ -12,11 +12,11 @@ import eamlab as el
 
 def main() -> None:
     """Call every compiled function that the chapters use, on as little data as possible."""
-    study = el.simulate_studies(1, 5, seed=1)
-    el.simulate_studies(1, 5, seed=1, scheme="exact")
+    study = el.simulate(el.EAM, 5, seed=1)
+    el.simulate(el.EAM, 5, seed=1, scheme="euler-maruyama")
     el.simulate_trials(1.0, 1.0, 0.2, 0.5, 10, seed=1)
     el.log_density(np.array([0.5, 0.6]), np.array([0, 1]), 1.0, 1.0, 0.2, 0.5)
-    el.exact_posterior(study["sim_data"][0], 20, seed=1, progress=False)
+    el.exact(study, el.EAM, 20, seed=1, progress=False)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,14 @@
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from eamlab.model.eam import EAM
+from eamlab.model.model import GroupPrior, Model
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
@@ -24,6 +28,14 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleTy
         return module
 
     yield load
+
+
+@pytest.fixture
+def wider() -> Model:
+    """The tutorial's model with a wider prior of one parameter."""
+    first, *others = EAM.prior.parameters
+    prior = GroupPrior((replace(first, sd=2 * first.sd), *others))
+    return replace(EAM, prior=prior)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

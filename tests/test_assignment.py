@@ -176,7 +176,7 @@ def test_the_students_notebook_has_no_solutions_and_no_hidden_tests(course):
 
 @pytest.mark.slow
 def test_the_grader_gives_the_points_that_are_due(course):
-    with (course / "grades.csv").open() as file:
+    with (course / "grades.csv").open(encoding="utf-8") as file:
         table = {
             row.pop("student"): {k: float(v) for k, v in row.items()}
             for row in csv.DictReader(file)

@@ -9,19 +9,17 @@ import pandas as pd
 import pytest
 
 import eamlab
+import eamlab as el
 from eamlab.__main__ import main
-from eamlab.priors import GROUP_PRIOR
-from eamlab.reference import exact_posterior
-from eamlab.simulate import simulate_studies
-from eamlab.trials import read_trials
+from eamlab.reading import read_trials
 
-COMMANDS = ("info", "check", "compose", "exact", "train")
+COMMANDS = ("info", "read", "compose", "exact", "train")
 
 
 @pytest.fixture
 def table(tmp_path):
     """A file of five subjects, in seconds, with one response missing."""
-    data = simulate_studies(1, 5, 20, seed=21, scheme="exact")["sim_data"][0]
+    data = el.simulate(el.EAM, 5, 20, seed=21).trials
     owner = np.repeat(np.arange(5), 20)
     frame = pd.DataFrame({"subject": owner, "response": data[..., 0].ravel().astype(int)})
     frame["rt"] = data[..., 1].ravel().round(3)
@@ -71,11 +69,10 @@ def test_module_runs_without_starting_tensorflow():
 def test_info_says_what_is_shipped_and_where(capsys):
     assert main(["info"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    for name in ("global", "global-pooled", "local"):
+    for name in ("global", "local"):
         assert sum(line.strip().startswith(f"{name}: ") for line in lines) == 1
-    for folder in ("weights", "data"):
-        (path,) = [line.split(": ", 1)[1] for line in lines if line.startswith(f"{folder}: ")]
-        assert any(Path(path).iterdir())
+    (path,) = [line.split(": ", 1)[1] for line in lines if line.startswith("weights: ")]
+    assert any(Path(path).iterdir())
 
 
 def test_version(capsys):
@@ -86,7 +83,7 @@ def test_version(capsys):
 
 
 def test_check_prints_what_was_read_and_what_was_not(capsys, table):
-    assert main(["check", str(table)]) == 0
+    assert main(["read", str(table)]) == 0
     text = capsys.readouterr().out
     assert "5 subjects, 99 trials" in text
     assert "no response time" in text
@@ -98,26 +95,43 @@ def test_options_reach_the_reader(capsys, table):
     frame["rt"] *= 1000
     frame.rename(columns={"rt": "time"}).to_csv(table, index=False)
     options = ["--unit", "ms", "--rt", "time", "--response", "key", "--coding", "down", "up"]
-    assert main(["check", str(table), *options, "--rt-range", "0.3", "9", "--min-trials", "2"]) == 0
+    assert main(["read", str(table), *options, "--rt-range", "0.3", "9", "--min-trials", "2"]) == 0
     kept = ((frame["rt"] >= 300) & (frame["rt"] <= 9000)).sum()
     assert f" {kept} trials" in capsys.readouterr().out
+
+
+def test_a_column_named_twice_counts_once(capsys, table):
+    assert main(["read", str(table), "--subject", "subject", "--subject", "subject"]) == 0
+    assert "; subject, rt (s), response" in capsys.readouterr().out
+
+
+def test_the_first_word_of_a_coding_is_the_lower_bound(capsys, tmp_path):
+    frame = pd.DataFrame({"subject": 1, "rt": 0.5, "response": ["down", "up", "up", "up", "late"]})
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    check = ["read", str(tmp_path / "x.csv"), "--no-response", "..."]
+    for coding, share in ((("down", "up"), 0.75), (("up", "down"), 0.25)):
+        assert main([*check, "--coding", *coding]) == 0
+        text = capsys.readouterr().out
+        table = [line.split() for line in text.splitlines()[-4:]]
+        assert dict(zip(table[0], table[1][1:], strict=True))["upper"] == f"{share}"
+        assert "1 subject, 4 trials (4 each)" in text
 
 
 def test_exact_prints_and_writes_the_posterior(capsys, table, tmp_path):
     out = tmp_path / "out"
     assert main(["exact", str(table), "--samples", "200", "--seed", "4", "--out", str(out)]) == 0
     text = capsys.readouterr().out
-    assert all(f"\n{name} " in text for name in GROUP_PRIOR.names)
-    expected = exact_posterior(read_trials(table).by_subject, 200, seed=4)
+    assert all(f"\n{name} " in text for name in el.EAM.prior.names)
+    expected = el.exact(read_trials(table), el.EAM, 200, seed=4)
     written = pd.read_csv(out / "group_draws.csv")
-    np.testing.assert_allclose(written[list(GROUP_PRIOR.names)], expected.array, rtol=1e-6)
+    np.testing.assert_allclose(written[list(el.EAM.prior.names)], expected.array, rtol=1e-6)
 
 
 @pytest.mark.slow
 def test_compose_prints_the_posterior_and_its_warnings(capsys, table):
     assert main(["compose", str(table), "--samples", "100"]) == 0
     usual = capsys.readouterr()
-    assert all(f"\n{name} " in usual.out for name in GROUP_PRIOR.names)
+    assert all(f"\n{name} " in usual.out for name in el.EAM.prior.names)
     frame = pd.read_csv(table)
     frame["rt"] += 5.0
     frame.to_csv(table, index=False)
@@ -134,31 +148,34 @@ def test_no_command(capsys):
 
 def test_unknown_command_and_option(capsys, table):
     assert "sing" in fails(capsys, "sing")
-    assert "--louder" in fails(capsys, "check", table, "--louder")
+    assert "--louder" in fails(capsys, "read", table, "--louder")
 
 
 def test_missing_file(capsys, tmp_path):
-    assert "nothing.csv" in fails(capsys, "check", tmp_path / "nothing.csv")
+    assert "nothing.csv" in fails(capsys, "read", tmp_path / "nothing.csv")
     assert str(tmp_path) in fails(capsys, "exact", tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"a,b\n", b"\x00\xff\xfe\x80", b"subject,rt\n1,2,3,4\n"])
 def test_files_that_are_no_tables(capsys, tmp_path, content):
     (tmp_path / "bad.csv").write_bytes(content)
-    fails(capsys, "check", tmp_path / "bad.csv")
+    fails(capsys, "read", tmp_path / "bad.csv")
 
 
 def test_messages_name_the_options(capsys, table):
     frame = pd.read_csv(table)
     frame["rt"] *= 1000
     frame.to_csv(table, index=False)
-    assert "--unit" in fails(capsys, "check", table)
+    assert "--unit" in fails(capsys, "read", table)
 
 
 def test_options_out_of_range(capsys, table):
     assert "--samples" in fails(capsys, "exact", table, "--samples", 0)
     assert "--seed" in fails(capsys, "exact", table, "--seed", -1)
-    assert "min_trials" in fails(capsys, "check", table, "--min-trials", 0)
+    assert "--min-trials" in fails(capsys, "read", table, "--min-trials", 0)
+    assert "--rt-range 0.2 3.0" in fails(capsys, "read", table, "--rt-range", 200, 3000)
+    assert "--coding" in fails(capsys, "read", table, "--no-response", "x")
+    assert "twice" in fails(capsys, "read", table, "--coding", "x", "x")
 
 
 @pytest.mark.slow

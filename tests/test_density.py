@@ -8,15 +8,15 @@ import pytest
 from hddm_wfpt import wfpt
 from scipy.integrate import quad
 
-from eamlab.density import choice_probability, defective_cdf, log_density, log_f0_grid
-from eamlab.priors import GROUP_PRIOR, beta_from_raw, sample_subjects
+from eamlab.model.density import choice_probability, defective_cdf, log_density, log_f0_grid
+from eamlab.model.eam import EAM, beta_from_raw
 
 
 def prior_parameters(n, seed):
     """nu, alpha, t0, beta (n,) of subjects drawn from the prior."""
     rng = np.random.default_rng(seed)
-    group = GROUP_PRIOR.sample(n, rng)
-    subjects = sample_subjects(group, 1, rng)
+    group = EAM.prior.sample(n, rng)
+    subjects = EAM.sample_people(group, 1, rng)
     beta = beta_from_raw(group["beta_raw"])
     return (*(subjects[name].ravel() for name in ("nu", "alpha", "t0")), beta.ravel())
 
@@ -56,7 +56,24 @@ def test_density_agrees_with_long_sums_in_extended_precision():
     assert max(gaps / np.maximum(1.0, np.abs(got) / 1000.0)) < 1e-12
 
 
-@pytest.mark.parametrize("beta", [1e-3, 0.05, 0.5, 0.95, 0.999])
+@pytest.mark.parametrize(
+    "beta",
+    [
+        1e-20,
+        1e-17,
+        1e-13,
+        1e-9,
+        9e-7,
+        2e-6,
+        1e-3,
+        0.05,
+        0.5,
+        0.95,
+        0.999,
+        1 - 2.0**-21,
+        1 - 2.0**-53,
+    ],
+)
 def test_density_is_accurate_for_any_start(beta):
     for u in (0.002, 0.1, 0.2499, 0.25, 0.5, 3.0):
         got = log_density(u, [0, 1], 0.7, 1.0, 0.0, beta)
@@ -126,6 +143,7 @@ def test_tails_do_not_underflow():
 
 def test_no_density_before_the_non_decision_time():
     assert np.all(log_density([-1.0, 0.1, 0.3], 0, 0.5, 1.0, 0.3, 0.5) == -np.inf)
+    assert np.all(log_density(np.inf, [0, 1], [[0.0], [0.5]], 1.0, 0.3, 0.5) == -np.inf)
 
 
 def test_bounds_mirror_each_other():
@@ -172,6 +190,8 @@ def test_grid_of_sums_agrees_with_the_density_of_shifted_bounds():
         ({"choice": 2}, "choice must be 0"),
         ({"choice": -1}, "choice must be 0"),
         ({"alpha": 0.0}, "alpha must be"),
+        ({"nu": -np.inf}, "nu must be finite"),
+        ({"t0": np.inf, "rt": np.inf}, "t0 must be finite"),
         ({"alpha": np.inf}, "alpha must be"),
         ({"beta": 1.0}, "beta must be"),
         ({"rt": [0.5, np.nan]}, "rt has 1 NaN"),

@@ -5,12 +5,29 @@ import math
 
 import numpy as np
 import pytest
+from matplotlib.path import Path
 
 import eamlab as el
-from eamlab.demo import load_demo
-from eamlab.widgets import film as films
-from eamlab.widgets import grid
-from eamlab.widgets.grid import STOPS, Cell, Settings, all_settings, cell_of, load_grid, summarize
+import eamlab_book as book
+from eamlab_book.results.widgets import cell
+from eamlab_book.results.workshop import Workshop
+from eamlab_book.stored import write_stored
+from eamlab_book.studies import DemoSettings, exact_of
+from eamlab_book.widgets import film as films
+from eamlab_book.widgets import grid
+from eamlab_book.widgets.grid import (
+    STOPS,
+    Cell,
+    GridSettings,
+    Settings,
+    all_settings,
+    cell_of,
+    load_grid,
+    settings_of,
+    summarize,
+)
+
+D = len(el.EAM.prior)
 
 
 @pytest.fixture(scope="module")
@@ -51,26 +68,41 @@ def test_settings_without_effect_are_one_setting():
 @pytest.mark.parametrize("bad", [{"d0": 0.5}, {"n_subjects": 50}, {"method": "magic"}])
 def test_values_outside_the_grid_are_refused_by_name(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
-        el.explorer(**bad)
+        book.explorer(**bad)
 
 
 def test_unknown_settings_are_refused():
     with pytest.raises(ValueError, match="n_subject'"):
-        el.explorer(n_subject=100)
+        book.explorer(n_subject=100)
     with pytest.raises(ValueError, match="num_samples"):
-        el.explorer(num_samples=1)
+        book.explorer(num_samples=1)
     with pytest.raises(ValueError, match="frame must be one of"):
-        el.film(frame=99)
+        book.film(frame=99)
     with pytest.raises(ValueError, match="speed"):
-        el.film(speed=2)
+        book.film(speed=2)
+
+
+def test_the_film_begins_with_noise():
+    assert films.FilmSettings().times[book.film(live=False)._page["settings"]["frame"]] == 1
+
+
+@pytest.mark.parametrize("t", [0.0, 0.5, 1.0])
+def test_the_outline_of_the_film_holds_95_percent_of_the_noisy_posterior(t):
+    rng = np.random.default_rng(1)
+    exact = films._exact(100)
+    clean = rng.multivariate_normal(exact["mean"], exact["cov"], size=20_000)
+    noise = rng.standard_normal(clean.shape)
+    noisy = np.cos(np.pi / 2 * t) * clean + np.sin(np.pi / 2 * t) * noise
+    inside = Path(films._outline(exact, t).T).contains_points(noisy)
+    assert inside.mean() == pytest.approx(0.95, abs=0.01)  # six standard errors
 
 
 def test_a_cell_survives_packing():
     rng = np.random.default_rng(0)
     cell = Cell(
-        np.sort(rng.normal(size=(7, 25)) * 100.0 ** rng.normal(size=(7, 1)), axis=1),
-        rng.normal(size=7) * 30,
-        np.exp(rng.normal(size=7) * 3),
+        np.sort(rng.normal(size=(D, 25)) * 100.0 ** rng.normal(size=(D, 1)), axis=1),
+        rng.normal(size=D) * 30,
+        np.exp(rng.normal(size=D) * 3),
     )
     back = Cell.unpack(cell.packed())
     np.testing.assert_allclose(back.points, cell.points, rtol=2e-3, atol=1e-3)
@@ -79,15 +111,15 @@ def test_a_cell_survives_packing():
 
 
 def test_a_diverged_solver_is_shown_far_out_and_not_left_out():
-    exact = load_demo(10).exact
-    draws = {k: np.full(50, np.nan) for k in exact.mean}
-    cell = Cell.unpack(summarize(draws, exact.mean, exact.sd).packed())
+    exact = exact_of(10)
+    draws = {k: np.full(50, np.nan) for k in exact}
+    cell = Cell.unpack(summarize(draws, exact).packed())
     assert np.all(cell.points > 1e5) and np.all(np.isfinite(cell.ratio))
 
 
 def test_the_exact_posterior_is_its_own_best_cell():
-    exact = load_demo(1000).exact
-    cell = summarize(exact.samples, exact.mean, exact.sd)
+    exact = exact_of(1000)
+    cell = summarize(exact, exact)
     assert np.all(np.abs(cell.bias) < 0.2) and np.all(np.abs(np.log(cell.ratio)) < 0.1)
 
 
@@ -95,23 +127,38 @@ def test_the_exact_posterior_is_its_own_best_cell():
 
 
 def test_the_grid_is_complete_and_belongs_to_the_shipped_weights(stored):
-    assert stored["num_samples"] >= 100
+    assert stored["settings"]["num_samples"] >= 100
     for settings in (Settings(), Settings("gaussian", 10_000, 100), Settings(n_subjects=10)):
         cell = cell_of(stored, settings)
-        assert cell.points.shape == (7, grid.N_POINTS)
+        assert cell.points.shape == (D, grid.N_POINTS)
         assert np.all(np.diff(cell.points, axis=1) >= 0)
 
 
-def test_a_grid_of_other_weights_is_refused(stored, tmp_path):
-    (tmp_path / "grid.json").write_text(json.dumps(stored | {"sha256": "0"}))
-    with pytest.raises(ValueError, match="other weights"):
-        load_grid(tmp_path / "grid.json")
-    moved = stored | {"stops": dict(stored["stops"], d0=[1.0, 0.5])}
-    (tmp_path / "grid.json").write_text(json.dumps(moved))
-    with pytest.raises(ValueError, match="other slider positions"):
-        load_grid(tmp_path / "grid.json")
-    with pytest.raises(ValueError, match="precompute_explorer"):
-        load_grid(tmp_path / "nothing.json")
+def test_a_grid_of_other_positions_or_in_another_order_is_refused(stored, tmp_path):
+    other = GridSettings(stops=STOPS | {"d0": (1.0, 0.5)})
+    write_stored("explorer.json", stored, other, tmp_path)
+    with pytest.raises(ValueError, match=r"other settings: stops.d0 was \[1.0, 0.5\], is"):
+        load_grid(tmp_path)
+    turned = stored | {"names": el.EAM.prior.names[::-1]}
+    write_stored("explorer.json", turned, GridSettings(), tmp_path)
+    with pytest.raises(ValueError, match="another order of parameters"):
+        load_grid(tmp_path)
+
+
+def test_a_grid_survives_writing(stored, tmp_path):
+    rows = {settings_of(row): row for row in stored["cells"]}
+    cells = {settings: cell_of(stored, settings) for settings in rows}
+    write_stored("explorer.json", grid.pack_grid(cells, GridSettings()), GridSettings(), tmp_path)
+    again = load_grid(tmp_path)
+    for key in ("lookup", "packed", "names"):
+        assert again[key] == stored[key]
+
+
+def test_films_of_other_positions_are_refused(tmp_path):
+    other = films.FilmSettings(stops=films.STOPS | {"d0": (1.0,)})
+    write_stored("films.json", films.load_films(), other, tmp_path)
+    with pytest.raises(ValueError, match=r"other settings: stops.d0 was \[1.0\], is"):
+        films.load_films(tmp_path)
 
 
 def test_the_grid_says_what_is_known_to_go_wrong(stored):
@@ -133,10 +180,10 @@ CHECKED = (
 
 
 @pytest.mark.parametrize("settings", CHECKED, ids=str)
-def test_stored_cells_are_what_the_sampler_gives_today(stored, settings, script):
+def test_stored_cells_are_what_the_sampler_gives_today(stored, settings):
     """Same seed, other processor: equal up to a little float noise, amplified on the way."""
-    compute = script("precompute_explorer")
-    now = compute.compute_cell(el.load_pretrained("global"), settings.effective(), {})
+    made, demo = GridSettings(), DemoSettings(settings.n_subjects)
+    now = cell(Workshop(), settings.effective(), demo, made.num_samples, made.seed)
     then = cell_of(stored, settings)
     assert np.all(np.abs(now.bias - then.bias) < 0.15 * np.maximum(1, then.ratio))
     assert np.all(np.abs(np.log(now.ratio / then.ratio)) < 0.15)
@@ -146,7 +193,7 @@ def test_stored_cells_are_what_the_sampler_gives_today(stored, settings, script)
 
 
 def test_the_page_holds_data_a_still_and_a_sentence_and_is_small():
-    html = el.explorer().html()
+    html = book.explorer().html()
     assert len(html) < 500_000
     assert "</script" not in html.split("<script")[1].split(">", 1)[1].rsplit("</script", 1)[0]
     assert "data:image/png;base64," in html and "exact standard deviations off" in html
@@ -155,22 +202,22 @@ def test_the_page_holds_data_a_still_and_a_sentence_and_is_small():
 
 
 def test_python_answers_with_fresh_draws_and_their_exact_posterior():
-    page = Page(el.explorer(num_samples=50))
-    first = page.say(type="hello")
-    assert first["live"] and first["data"]["stops"]["d0"] == list(STOPS["d0"])
+    page = Page(book.explorer(num_samples=50))
+    first = page.widget._page
+    assert first["live"] and first["data"]["stops"]["d0"] == STOPS["d0"]
     settings = {**first["settings"], "n_subjects": 100, "study": 0}
     answers = [page.say(type="ask", key="k", settings=settings) for _ in range(2)]
     assert [a["type"] for a in answers] == ["answer", "answer"]
     one, two = (np.array(a["content"]["cell"]["points"]) for a in answers)
-    assert one.shape == (7, grid.N_POINTS) and not np.array_equal(one, two)
+    assert one.shape == (D, grid.N_POINTS) and not np.array_equal(one, two)
     assert answers[0]["content"]["exact"]["mean"] == pytest.approx(
-        list(load_demo(100).exact.mean.values())
+        list(exact_of(100).mean.values())
     )
 
 
 def test_a_new_study_has_its_own_truth_and_exact_posterior():
-    page = Page(el.explorer(num_samples=50))
-    settings = {**page.say(type="hello")["settings"], "n_subjects": 10, "method": "gaussian"}
+    page = Page(book.explorer(num_samples=50))
+    settings = {**page.widget._page["settings"], "n_subjects": 10, "method": "gaussian"}
     answer = page.say(type="ask", key="k", settings=settings | {"study": 1})
     assert answer["type"] == "answer"
     z = np.array(answer["content"]["truth"]) - np.array(answer["content"]["exact"]["mean"])
@@ -180,26 +227,29 @@ def test_a_new_study_has_its_own_truth_and_exact_posterior():
 
 
 def test_errors_come_back_in_words():
-    page = Page(el.explorer())
-    settings = page.say(type="hello")["settings"]
+    page = Page(book.explorer())
+    settings = page.widget._page["settings"]
     wrong = page.say(type="ask", key="k", settings=settings | {"d0": -1.0})
     assert wrong["type"] == "error" and wrong["key"] == "k" and "d0 must be one of" in wrong["text"]
-    silent = Page(el.explorer(live=False))
-    assert silent.say(type="hello")["live"] is False
+    silent = Page(book.explorer(live=False))
+    assert silent.widget._page["live"] is False
     assert "no live" in silent.say(type="ask", key="k", settings=settings)["text"]
 
 
-def test_a_workflow_of_another_model_is_refused():
+def test_a_workflow_of_another_model_is_refused(wider):
     with pytest.raises(ValueError, match="workflow must be a trained CompositionalWorkflow"):
-        el.explorer(el.load_pretrained("local"))
+        book.explorer(el.load_pretrained("local"))
+    other = el.global_workflow(wider)
+    with pytest.raises(ValueError, match="workflow was made with another model.*mu_nu was"):
+        book.explorer(other)
 
 
 def test_other_weights_have_no_stored_answers():
     other = el.load_pretrained("global")
     other.model_card = other.model_card | {"sha256": "0"}
-    data = Page(el.explorer(other)).say(type="hello")["data"]
+    data = book.explorer(other)._page["data"]
     assert data["packed"] is None and len(data["exact"]) == 4
-    assert "exact standard deviations off" not in el.explorer(other).html()
+    assert "exact standard deviations off" not in book.explorer(other).html()
 
 
 # --- the film -------------------------------------------------------------------------------------
@@ -229,7 +279,7 @@ def test_tempering_widens_the_last_frame():
 
 
 def test_python_shoots_a_new_film():
-    page = Page(el.film())
+    page = Page(book.film())
     answer = page.say(
         type="ask", key="k", settings={"n_subjects": 10, "d0": 1.0, "d1": 1.0, "seed": 3}
     )

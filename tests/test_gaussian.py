@@ -2,8 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from eamlab import gaussian
-from eamlab.gaussian import sample_gaussian_composition
+from eamlab.composition import gaussian
+from eamlab.composition.gaussian import sample_gaussian_composition
 from eamlab.networks import AnchoredDiffusionModel, EvenNoiseSchedule
 
 DIM, GROUPS = 3, 6

@@ -1,34 +1,32 @@
 """The exact posterior agrees with software that is not ours: HSSM's likelihood, NumPyro's NUTS.
 
-The other side is stored, as `scripts/compare_independent.py` made it; ours is computed again. Had
+The other side is stored, as `make results ARGS=independent` made it; ours is computed again. Had
 all seeds been drawn at random, a right posterior would fail each test of a study with probability
 below 1e-3. Three standard errors alone are exceeded by one of 14 means and sds in 4 % of cases; the
 tolerance adds another three or more.
 """
 
-import json
-from importlib.resources import files
-
 import numpy as np
 import pytest
 
-from eamlab import grades
-from eamlab.demo import DemoSettings, fingerprint, simulate_demo
-from eamlab.priors import GROUP_PRIOR
-from eamlab.reference import exact_posterior
+from eamlab.model.eam import EAM
+from eamlab.reference.posterior import exact
+from eamlab_book import report_card as grades
+from eamlab_book.stored import load_stored
+from eamlab_book.studies import DemoSettings, fingerprint, simulate_demo
 
 MEAN_TOLERANCE = 0.1  # exact sds
 SD_TOLERANCE = 0.1
-STORED = json.loads((files("eamlab") / "data" / "independent.json").read_text())
+STORED = load_stored("independent.json", grades.ComparisonSettings())
 STUDIES = {study["settings"]["n_subjects"]: study for study in STORED["studies"]}
 
 
 def data(n_subjects):
-    return simulate_demo(DemoSettings(n_subjects))["sim_data"]
+    return simulate_demo(DemoSettings(n_subjects))
 
 
 def column(study, side, key):
-    return np.array([study["parameters"][k][side][key] for k in GROUP_PRIOR.names])
+    return np.array([study["parameters"][k][side][key] for k in EAM.prior.names])
 
 
 def assert_agree(mean, sd, study):
@@ -50,7 +48,7 @@ def test_stored_comparisons_are_those_of_the_settings():
 @pytest.mark.parametrize("n_subjects", STUDIES)
 def test_stored_comparison_belongs_to_the_data_of_today(n_subjects):
     # Statistics instead of a hash: the last bit of a response time may differ between machines.
-    now = fingerprint(data(n_subjects))
+    now = fingerprint([data(n_subjects)])
     assert STUDIES[n_subjects]["fingerprint"] == pytest.approx(now, rel=1e-3)
 
 
@@ -70,16 +68,16 @@ def test_independent_sampler_has_converged(n_subjects):
 def test_exact_posterior_agrees_with_the_independent_one(n_subjects):
     study = STUDIES[n_subjects]
     settings = study["settings"]
-    exact = exact_posterior(
-        data(n_subjects), settings["num_samples"], seed=settings["seed"], progress=False
+    ours = exact(
+        data(n_subjects), EAM, settings["num_samples"], seed=settings["seed"], progress=False
     )
-    mean, sd = (np.array(list(x.values())) for x in (exact.mean, exact.sd))
+    mean, sd = (EAM.prior.to_array(x) for x in (ours.mean, ours.sd))
     assert_agree(mean, sd, study)
     # The same seed need not give the same draws on another machine: two runs, so four standard
     # errors of a difference, which one of 14 numbers exceeds by chance in 1 of 1,000 cases.
     for key, now in (("mean", mean), ("sd", sd)):
         limit = 4 * np.sqrt(2) * column(study, "exact", f"{key}_se")
-        assert np.all(np.abs(now - column(study, "exact", key)) < limit), f"{key}: run the script"
+        assert np.all(np.abs(now - column(study, "exact", key)) < limit), f"{key}: make it anew"
 
 
 @pytest.mark.parametrize("n_subjects", STUDIES)
@@ -106,7 +104,7 @@ def test_comparison_can_fail(shift, factor):
 
 def test_table_has_both_sides_of_every_parameter():
     table = grades.independent_table()
-    assert list(table.index) == [(J, name) for J in STUDIES for name in GROUP_PRIOR.names]
+    assert list(table.index) == [(J, name) for J in STUDIES for name in EAM.prior.names]
     gap = (table["independent mean"] - table["exact mean"]) / table["exact sd"]
     np.testing.assert_allclose(table["difference"], gap, rtol=1e-12)
     ratio = table["independent sd"] / table["exact sd"]

@@ -1,7 +1,10 @@
 import keras
 import numpy as np
 import pytest
+from bayesflow.networks import DiffusionModel, StableConsistencyModel
+from scipy import stats
 
+from eamlab.model.eam import EAM
 from eamlab.networks import (
     AnchoredConsistencyModel,
     AnchoredDiffusionModel,
@@ -11,13 +14,11 @@ from eamlab.networks import (
     SubjectSummary,
     trial_features,
 )
-from eamlab.priors import GROUP_PRIOR
-from eamlab.simulate import simulate_studies
 
 
 @pytest.fixture(scope="module")
 def trials():
-    return simulate_studies(3, 6, 20, seed=1, scheme="exact")["sim_data"]
+    return EAM.sample(3, 6, 20, seed=1)["sim_data"]
 
 
 def as_array(x):
@@ -136,9 +137,70 @@ def test_training_noise_levels_are_even_and_both_clocks_run_back():
     assert EvenNoiseSchedule(**schedule.get_config()).get_config() == schedule.get_config()
 
 
+def consistency(**options):
+    """A consistency model whose targets are the first three, means, beside the next, log sds."""
+    population = [(0, 3), (1, 4), (2, 5)]
+    moments = EAM.prior.means.tolist(), EAM.prior.sds.tolist()
+    return AnchoredConsistencyModel(population, *moments, subnet_kwargs={"widths": (8,)}, **options)
+
+
+def no_loss(seen):
+    """A loss of BayesFlow's own that is zero, and remembers what it was given."""
+
+    def compute_metrics(self, x, conditions=None, stage="training", **kwargs):
+        seen.append((as_array(x), as_array(conditions)))
+        return {"loss": keras.ops.zeros(())}
+
+    return compute_metrics
+
+
+def surprise(x, mean, precision):
+    """Mean negative log density of normal distributions, less the constant of all of them."""
+    cases = zip(x, mean, precision, strict=True)
+    logs = [stats.multivariate_normal.logpdf(a, m, np.linalg.inv(p)) for a, m, p in cases]
+    return -np.mean(logs) - 0.5 * x.shape[1] * np.log(2 * np.pi)
+
+
+def test_the_anchors_loss_is_its_negative_log_likelihood_and_all_noise_levels_count(monkeypatch):
+    network, conditions = gaussian_network()
+    network.noise_levels, network.anchor_weight = 3, 0.25
+    seen = []
+    monkeypatch.setattr(DiffusionModel, "compute_metrics", no_loss(seen))
+    x = np.random.default_rng(4).normal(size=(4, 3)).astype("float32")
+    tensors = [keras.ops.convert_to_tensor(a) for a in (x, conditions)]
+    loss = float(network.compute_metrics(*tensors)["loss"])
+    want = surprise(x, *moments_of(network, conditions))
+    assert loss == pytest.approx(0.25 * want, rel=1e-3)
+    # each group at three noise levels, with its own condition
+    np.testing.assert_array_equal(seen[0][0], np.tile(x, (3, 1)))
+    np.testing.assert_array_equal(seen[0][1], np.tile(conditions, (3, 1)))
+    assert AnchoredDiffusionModel(subnet_kwargs={"widths": (8,)}).noise_levels == 8
+
+
+def test_the_consistency_models_gaussian_has_its_negative_log_likelihood(monkeypatch):
+    keras.utils.set_random_seed(3)
+    network = consistency()
+    network.build((4, 3), (4, 9))
+    seen = []
+    monkeypatch.setattr(StableConsistencyModel, "compute_metrics", no_loss(seen))
+    rng = np.random.default_rng(5)
+    conditions = rng.normal(size=(4, 9)).astype("float32")
+    group = EAM.prior.unstandardize(conditions[:, :7])
+    z = rng.normal(size=(4, 3))
+    x = (group[:, :3] + np.exp(group[:, 3:6]) * z).astype("float32")
+    tensors = [keras.ops.convert_to_tensor(a) for a in (x, conditions)]
+    loss = float(network.compute_metrics(*tensors)["loss"])
+    mean, factor = (as_array(a).astype(float) for a in network.anchor(conditions))
+    precision = factor @ factor.swapaxes(1, 2)
+    assert loss == pytest.approx(surprise(z, mean, precision), rel=1e-3)
+    # what is left for the consistency model is standard normal where the Gaussian is right
+    w = np.einsum("nij,ni->nj", factor, z - mean)
+    np.testing.assert_allclose(seen[0][0], w, rtol=1e-3, atol=1e-3)
+
+
 def test_consistency_draws_are_mapped_to_the_population_and_its_gaussian():
     keras.utils.set_random_seed(0)
-    network = AnchoredConsistencyModel(subnet_kwargs={"widths": (8,)})
+    network = consistency()
     network.build((4, 3), (4, 9))
     z = np.random.default_rng(0).normal(size=(2, 3)).astype("float32")
     conditions = np.zeros((2, 9), "float32")
@@ -146,7 +208,7 @@ def test_consistency_draws_are_mapped_to_the_population_and_its_gaussian():
     w = as_array(super(AnchoredConsistencyModel, network)._inverse(z, conditions, seed=1))
     mean, factor = (as_array(a) for a in network.anchor(conditions))
     inner = mean + np.stack([np.linalg.solve(f.T, row) for f, row in zip(factor, w, strict=True)])
-    expected = GROUP_PRIOR.means[:3] + np.exp((GROUP_PRIOR.means + GROUP_PRIOR.sds)[3:6]) * inner
+    expected = EAM.prior.means[:3] + np.exp((EAM.prior.means + EAM.prior.sds)[3:6]) * inner
     mapped = as_array(network._inverse(z, conditions, seed=1))
     np.testing.assert_allclose(mapped, expected, rtol=1e-4, atol=1e-4)
 
@@ -154,7 +216,7 @@ def test_consistency_draws_are_mapped_to_the_population_and_its_gaussian():
 def test_the_gaussian_of_a_consistency_model_learns_a_known_posterior():
     """y = x + noise of sd 1/2 with x ~ N(0, 1): posterior mean 0.8 y, sd 0.447."""
     keras.utils.set_random_seed(1)
-    network = AnchoredConsistencyModel(anchor_widths=(16,), subnet_kwargs={"widths": (8,)})
+    network = consistency(anchor_widths=(16,))
     network.build((256, 3), (256, 10))
     optimizer = keras.optimizers.Adam(5e-3)
     rng = np.random.default_rng(2)
@@ -167,7 +229,7 @@ def test_the_gaussian_of_a_consistency_model_learns_a_known_posterior():
         variables = network.anchor_net.trainable_variables + network.anchor_out.trainable_variables
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
 
-    mu, sigma = GROUP_PRIOR.means[:3], np.exp(GROUP_PRIOR.means[3:6])
+    mu, sigma = EAM.prior.means[:3], np.exp(EAM.prior.means[3:6])
     for _ in range(400):
         z = rng.normal(size=(256, 3))
         y = z + 0.5 * rng.normal(size=z.shape)

@@ -2,16 +2,15 @@
 
 import json
 import re
-from pathlib import Path
 
 import jupytext
+import make_notebooks
 import nbformat
+import plain_markdown
 import pytest
 import yaml
+from contents import ROOT, with_code
 
-ROOT = Path(__file__).resolve().parents[1]
-BOOK = ROOT / "book"
-CHAPTERS = [page for page in sorted(BOOK.glob("*.md")) if "{code-cell}" in page.read_text()]
 MYST = re.compile(r"\{[a-z:-]+\}`|^ *(?:`{3,}|:{3,})\{|^\([\w:-]+\)=", re.MULTILINE)
 
 HEAD = """---
@@ -41,87 +40,89 @@ print(1)
 
 
 @pytest.fixture
-def make_notebooks(script):
-    return script("make_notebooks")
-
-
-@pytest.fixture
-def plain(script):
+def plain():
     """The conversion of one Markdown cell in a book of two notebooks."""
-    module = script("plain_markdown")
 
     def convert(text: str, numbers: dict[str, str] | None = None) -> str:
         notebooks = frozenset({"01_one", "02_two"})
-        return module.Converter(numbers or {}, notebooks).cell(text)
+        return plain_markdown.Converter(numbers or {}, notebooks).cell(text)
 
     return convert
 
 
 @pytest.fixture
-def book(tmp_path, make_notebooks):
-    """A folder with a chapter, a page without code, and the notebook of the first."""
-    (tmp_path / "04_chapter.md").write_text(CHAPTER)
-    (tmp_path / "glossary.md").write_text("# Words\n")
+def root(tmp_path):
+    """A book of a chapter, a page without code, and the notebook of the first."""
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "04_chapter.md").write_text(CHAPTER, encoding="utf-8")
+    (tmp_path / "book" / "glossary.md").write_text("# Words\n", encoding="utf-8")
+    (tmp_path / "_toc.yml").write_text(
+        "root: book/glossary\nchapters: [file: book/04_chapter]\n", encoding="utf-8"
+    )
     make_notebooks.write(tmp_path)
     return tmp_path
 
 
-def test_notebooks_are_those_of_the_chapters(make_notebooks):
+def test_notebooks_are_those_of_the_chapters():
     assert make_notebooks.stale() == [], "run `make notebooks`"
 
 
-def test_every_chapter_has_a_notebook_and_no_other_page(book):
-    assert [path.name for path in book.glob("*.ipynb")] == ["04_chapter.ipynb"]
+def test_every_chapter_has_a_notebook_and_no_other_page(root):
+    assert [path.name for path in (root / "book").glob("*.ipynb")] == ["04_chapter.ipynb"]
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    ("name", "text"),
     [
-        lambda book: (book / "04_chapter.md").write_text(CHAPTER.replace("More", "Other")),
-        lambda book: (book / "04_chapter.ipynb").write_text("{}"),
-        lambda book: (book / "04_chapter.ipynb").unlink(),
-        lambda book: (book / "04_chapter.md").write_text("# no code any more\n"),
+        ("04_chapter.md", CHAPTER.replace("More", "Other")),
+        ("04_chapter.ipynb", "{}"),
+        ("04_chapter.ipynb", None),
+        ("04_chapter.md", "# no code any more\n"),
     ],
     ids=["chapter edited", "notebook edited", "notebook missing", "chapter gone"],
 )
-def test_a_stale_notebook_is_noticed_and_written_anew(spoil, book, make_notebooks):
-    assert make_notebooks.stale(book) == []
-    spoil(book)
-    assert make_notebooks.stale(book) == ["04_chapter.ipynb"]
-    make_notebooks.write(book)
-    assert make_notebooks.stale(book) == []
+def test_a_stale_notebook_is_noticed_and_written_anew(name, text, root):
+    assert make_notebooks.stale(root) == []
+    path = root / "book" / name
+    path.unlink() if text is None else path.write_text(text, encoding="utf-8")
+    assert make_notebooks.stale(root) == ["04_chapter.ipynb"]
+    make_notebooks.write(root)
+    assert make_notebooks.stale(root) == []
 
 
-def test_an_edit_renames_no_other_cell(book, make_notebooks):
+def test_an_edit_renames_no_other_cell(root):
     def names():
-        return [cell.id for cell in nbformat.read(book / "04_chapter.ipynb", 4).cells]
+        return [cell.id for cell in nbformat.read(root / "book" / "04_chapter.ipynb", 4).cells]
 
     before = names()
-    (book / "04_chapter.md").write_text(CHAPTER.replace("Some", "Quite some"))
-    make_notebooks.write(book)
+    (root / "book" / "04_chapter.md").write_text(
+        CHAPTER.replace("Some", "Quite some"), encoding="utf-8"
+    )
+    make_notebooks.write(root)
     after = names()
     assert len(set(before)) == len(before) == len(after)
     assert sum(old != new for old, new in zip(before, after, strict=True)) == 1
 
 
-def test_notebooks_have_the_code_of_their_chapters_and_no_outputs(make_notebooks):
+def test_notebooks_have_the_code_of_their_chapters_and_no_outputs():
     def code(cells):
         sources = [cell.source for cell in cells if cell.cell_type == "code"]
         return [source.removeprefix(f"{make_notebooks.SOLUTION_LINE}\n") for source in sources]
 
-    made = make_notebooks.notebooks()
-    assert [path.with_suffix(".md") for path in made] == CHAPTERS
-    for path, written in made.items():
+    made = make_notebooks.notebooks(make_notebooks.pages())
+    assert len(made) > 10
+    for page in with_code():
+        written = made[page.stem]
         cells = nbformat.reads(written, 4).cells
-        assert code(cells[1:]) == code(jupytext.read(path.with_suffix(".md")).cells)
+        assert code(cells[1:]) == code(jupytext.read(page).cells)
         assert all(c.outputs == [] and c.execution_count is None for c in cells if "outputs" in c)
         assert json.loads(written)["metadata"]["kernelspec"]["name"] == "python3"
 
 
-def test_nothing_only_the_book_understands_is_left(make_notebooks):
+def test_nothing_only_the_book_understands_is_left():
     cells = [
-        (path.name, cell.source)
-        for path, written in make_notebooks.notebooks().items()
+        (name, cell.source)
+        for name, written in make_notebooks.notebooks(make_notebooks.pages()).items()
         for cell in nbformat.reads(written, 4).cells
         if cell.cell_type == "markdown"
     ]
@@ -131,8 +132,8 @@ def test_nothing_only_the_book_understands_is_left(make_notebooks):
     assert unbalanced == []
 
 
-def test_hidden_cells_are_folded(book):
-    cells = nbformat.read(book / "04_chapter.ipynb", 4).cells
+def test_hidden_cells_are_folded(root):
+    cells = nbformat.read(root / "book" / "04_chapter.ipynb", 4).cells
     hidden = [c.metadata.get("jupyter", {}).get("source_hidden", False) for c in cells]
     assert hidden == [True, False, False, False, True]  # the cell for Colab comes first
     assert "colab" in cells[0].metadata.tags
@@ -172,9 +173,9 @@ def test_myst_becomes_plain_markdown(plain, myst, markdown):
     assert plain(myst) == markdown
 
 
-def test_formulas_keep_their_numbers_across_chapters(script, plain):
+def test_formulas_keep_their_numbers_across_chapters(plain):
     text = "```{math}\n:label: a\nx\n```\n```{math}\ny\n```\n```{math}\n:label: b\nz\n```\n"
-    numbers = script("plain_markdown").equation_numbers([("04_four", text), ("index", "none")])
+    numbers = plain_markdown.equation_numbers([("04_four", text), ("index", "none")])
     assert numbers == {"a": "4.1", "b": "4.2"}
     assert plain("See {eq}`b`.", numbers) == "See (4.2)."
     assert "\\tag{4.1}" in plain(text, numbers)
@@ -182,8 +183,8 @@ def test_formulas_keep_their_numbers_across_chapters(script, plain):
         plain("{eq}`c`", numbers)
 
 
-def test_a_solution_stays_folded_around_its_code(script):
-    converter = script("plain_markdown").Converter({}, frozenset())
+def test_a_solution_stays_folded_around_its_code():
+    converter = plain_markdown.Converter({}, frozenset())
     before = converter.cell("```{solution-start} ex\n:class: dropdown\n```\n")
     after = converter.cell("It follows.\n```{solution-end}\n```\nOn we go.")
     assert before == "**Solution:** the next cell."
@@ -194,22 +195,22 @@ def test_a_solution_stays_folded_around_its_code(script):
     assert converter.cell("```{solution-end}\n```") == ""
 
 
-def test_solutions_one_after_the_other_are_each_announced(script):
-    converter = script("plain_markdown").Converter({}, frozenset())
+def test_solutions_one_after_the_other_are_each_announced():
+    converter = plain_markdown.Converter({}, frozenset())
     start, end = "```{solution-start} ex\n```", "```{solution-end}\n```"
     assert converter.cell(f"First?\n{start}") == "First?\n\n**Solution:** the next cell."
     assert converter.cell(f"{end}\nSecond?\n{start}") == "Second?\n\n**Solution:** the next cell."
 
 
-def test_a_folded_solution_does_not_show_its_first_line(book, make_notebooks):
+def test_a_folded_solution_does_not_show_its_first_line(root):
     code = "```{code-cell} ipython3\n:tags: [hide-cell]\n\ncheck(42)\n```"
     solution = f"\n```{{solution-start}} ex\n```\n{code}\n```{{solution-end}}\n```\n"
-    (book / "04_chapter.md").write_text(CHAPTER + solution)
-    make_notebooks.write(book)
-    last = nbformat.read(book / "04_chapter.ipynb", 4).cells[-1]
+    (root / "book" / "04_chapter.md").write_text(CHAPTER + solution, encoding="utf-8")
+    make_notebooks.write(root)
+    last = nbformat.read(root / "book" / "04_chapter.ipynb", 4).cells[-1]
     assert last.source.splitlines() == [make_notebooks.SOLUTION_LINE, "check(42)"]
 
 
 def test_sphinx_reads_no_notebook():
-    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     assert "**.ipynb" in config["exclude_patterns"]

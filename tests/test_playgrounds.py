@@ -4,29 +4,30 @@ import base64
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pytest
-import yaml
+from matplotlib.figure import Figure
 from scipy import stats
 
 matplotlib.use("agg")
 
-from eamlab.density import log_density
-from eamlab.priors import GROUP_PRIOR, beta_from_raw
-from eamlab.simulate import simulate_studies, simulate_trials
-from eamlab.toy import GaussianToy
-from eamlab.widgets import playgrounds
-from eamlab.widgets.playgrounds import (
+from eamlab.model.density import log_density
+from eamlab.model.eam import EAM, beta_from_raw
+from eamlab.model.simulator import simulate_trials
+from eamlab.study import simulate
+from eamlab_book.toy import GaussianToy
+from eamlab_book.widgets import playgrounds, widget
+from eamlab_book.widgets.playgrounds import (
     decision_playground,
     population_playground,
     toy_playground,
 )
-from eamlab.widgets.widget import SCRIPTS
+from eamlab_book.widgets.widget import script_folder, scripts
 
 MAKERS = {"decision": decision_playground, "population": population_playground}
 MAKERS["toy"] = toy_playground
@@ -119,7 +120,7 @@ def test_page_holds_finite_data_a_still_and_a_sentence(widgets, name):
     png = base64.b64decode(re.search(r'src="data:image/png;base64,([^"]+)"', html)[1])
     image = matplotlib.pyplot.imread(io.BytesIO(png))
     assert min(image.shape[:2]) > 150 and image[..., :3].std() > 0.02
-    sentence = re.search(r"<p>(.*?)</p>", html)[1]
+    sentence = re.search(r"<p>(.*?)(?: <small>.*)?</p>", html)[1]
     assert len(sentence) > 60 and f'alt="{sentence}"' in html
     assert len(html) < 150_000
 
@@ -140,8 +141,8 @@ def test_a_start_between_two_stops_becomes_one():
 
 def test_population_sliders_are_the_prior(widgets):
     data = page_of(widgets["population"])["data"]
-    assert [p["name"] for p in data["parameters"]] == list(GROUP_PRIOR.names)
-    for p in GROUP_PRIOR.parameters:
+    assert [p["name"] for p in data["parameters"]] == list(EAM.prior.names)
+    for p in EAM.prior.parameters:
         stops = data["stops"][p.name]
         np.testing.assert_allclose(stops[0], p.mean - 2.5 * p.sd, atol=1e-6)
         np.testing.assert_allclose(stops[-1], p.mean + 2.5 * p.sd, atol=1e-6)
@@ -149,6 +150,18 @@ def test_population_sliders_are_the_prior(widgets):
     nodes = np.array(data["nodes"])
     np.testing.assert_allclose(nodes.mean(0), 0, atol=0.02)
     np.testing.assert_allclose(np.cov(nodes.T), np.eye(2), atol=0.04)
+
+
+def test_population_panels_are_the_models_people(widgets):
+    people = page_of(widgets["population"])["data"]["people"]
+    assert [(p["name"], p["mean"], p["log_sd"], p["positive"]) for p in people] == [
+        (p.name, p.mean, p.log_sd, p.positive) for p in EAM.people
+    ]
+    truth = simulate(EAM, 2000, 1, seed=1, group=playgrounds.DEMO_GROUP).truth
+    for p in people:
+        low, high = p["range"]
+        assert (low > 0) == p["positive"]
+        assert np.mean((truth[p["name"]] > low) & (truth[p["name"]] < high)) > 0.95
 
 
 def test_toy_observations_travel_unchanged(widgets):
@@ -191,17 +204,17 @@ def test_live_decisions_are_the_librarys(widgets, dt, bounds):
 
 
 def test_live_population_is_the_librarys(widgets):
-    group = {name: page_of(widgets["population"])["settings"][name] for name in GROUP_PRIOR.names}
+    group = {name: page_of(widgets["population"])["settings"][name] for name in EAM.prior.names}
     answer = ask(widgets["population"], seed=5)
-    study = simulate_studies(1, 2000, 10, seed=5, scheme="exact", group=group)
-    for name in ("nu", "alpha", "t0"):
-        np.testing.assert_allclose(answer[name], study[name][0, :40], atol=1e-4)
+    study = simulate(EAM, 2000, 10, seed=5, group=group)
+    for name in EAM.person_names:
+        np.testing.assert_allclose(answer[name], study.truth[name][:40], atol=1e-4)
     # Bars against the mean density of these 2,000 people. Decisions of one person are alike, but
     # given the people they are independent; 160 bars beyond 5 standard errors: below 1e-4.
     width = answer["histogram"]["width"]
     middle = width * (np.arange(80) + 0.5)
     fine = (middle[:, None] + width * (np.arange(4) - 1.5) / 4).reshape(-1, 1)
-    people = [study[name][0] for name in ("nu", "alpha", "t0")]
+    people = [study.truth[name] for name in EAM.person_names]
     beta = beta_from_raw(group["beta_raw"])
     for choice, side in ((0, "lower"), (1, "upper")):
         density = np.exp(log_density(fine, choice, *people, beta)).mean(1).reshape(80, 4).mean(1)
@@ -262,12 +275,35 @@ def test_the_same_settings_get_the_same_answer(widgets, name):
 
 def test_playgrounds_need_no_tensorflow():
     code = (
-        "import sys; from eamlab.widgets import playgrounds; playgrounds.toy_playground().html();"
+        "import sys, eamlab_book as book; book.toy_playground().html();"
         "assert not {'tensorflow', 'keras', 'bayesflow'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_pages_load_the_scripts_in_the_order_of_the_notebooks():
-    config = yaml.safe_load((Path(__file__).parents[1] / "_config.yml").read_text())
-    assert tuple(config["sphinx"]["config"]["html_js_files"]) == tuple(f"{k}.js" for k in SCRIPTS)
+def test_a_script_comes_after_what_its_first_line_names():
+    order = scripts()
+    assert sorted(f"{name}.js" for name in order) == sorted(
+        path.name for path in script_folder().glob("*.js")
+    )
+    assert order[-1] == "mount"
+    for place, name in enumerate(order):
+        first = (script_folder() / f"{name}.js").read_text(encoding="utf-8").partition("\n")[0]
+        needs = first.removeprefix("// needs: ").split() if "needs:" in first else []
+        assert set(needs) <= set(order[:place]), name
+    assert order.index("ddm") < order.index("decision")
+
+
+def test_a_widget_is_registered_by_its_two_files(tmp_path, monkeypatch):
+    """A script beside the others is loaded by pages and by notebooks, after what it needs."""
+    shutil.copytree(script_folder(), tmp_path / "js")
+    (tmp_path / "js" / "arrow.js").write_text(
+        "// needs: core ddm\n/* An arrow. */\n", encoding="utf-8"
+    )
+    monkeypatch.setattr(widget, "script_folder", lambda: tmp_path / "js")
+    order = widget.scripts()
+    assert order.index("arrow") > max(order.index("core"), order.index("ddm"))
+    new = widget.Widget("arrow", {}, {}, sentence="An arrow.", still=Figure)
+    files = (script_folder() / f"{name}.js" for name in ("core", "ddm"))
+    parts = [file.read_text(encoding="utf-8") for file in files]
+    assert new._esm.startswith("\n".join(parts)) and "/* An arrow. */" in new._esm

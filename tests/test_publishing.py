@@ -11,14 +11,20 @@ import threading
 import types
 from pathlib import Path
 
+import memory
 import nbformat
 import psutil
 import pytest
 import yaml
+from contents import chapters
 from jupyter_book.config import get_final_config, get_validator
 
+from eamlab_book.results.pages import chapter_table
+from eamlab_book.results.plan import plan
+from eamlab_book.results.workshop import Workshop
+
 ROOT = Path(__file__).resolve().parents[1]
-MAKEFILE = (ROOT / "Makefile").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, flags=re.MULTILINE))
 
 
@@ -45,19 +51,15 @@ def checkout(tmp_path):
     ("remote", "address"),
     [
         ("https://github.com/owner/name.git", "https://github.com/owner/name"),
-        ("https://github.com/owner/na.me/", "https://github.com/owner/na.me"),
         ("https://user:secret@github.com/owner/name", "https://github.com/owner/name"),
         ("git@github.com:owner/name.git", "https://github.com/owner/name"),
         ("ssh://git@GitHub.com:22/owner/name.git", "https://github.com/owner/name"),
         ("git@gitlab.uni.edu:group/sub/name.git", "https://gitlab.uni.edu/group/sub/name"),
         ("/srv/git/name.git", None),
         ("../name", None),
-        ("file:///srv/git/name.git", None),
         ("C:/git/name", None),
-        ("https://github.com/owner", None),
         ("https://github.com/owner/name?tab=readme", None),
         ("owner/name", None),
-        ("", None),
     ],
 )
 def test_web_address_of_a_remote(repository, remote, address):
@@ -84,17 +86,10 @@ def test_environment_comes_before_the_remote(repository, checkout):
         repository.find(folder, {"EAMLAB_REPOSITORY": "owner/name"})
 
 
-def test_a_copy_inside_another_checkout_is_not_that_checkout(repository, checkout):
-    folder, set_origin = checkout
-    set_origin("git@github.com:owner/other.git")
-    (folder / "eamlab").mkdir()
-    assert repository.find(folder / "eamlab", {}) is None
-
-
 def theme_options(repository, address: str | None) -> dict:
     """What the book's theme is told: the project's own settings with the repository's."""
     found = repository.Repository(address, "main") if address else None
-    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     for section, values in repository.settings(found).items():
         config[section] = config.get(section, {}) | values
     get_validator().validate(config)
@@ -134,22 +129,6 @@ def test_the_picture_of_a_shared_link_needs_the_site(repository):
         repository.site_settings({"EAMLAB_SITE": "here"})
 
 
-def test_a_note_says_why_there_are_no_buttons(repository):
-    assert "EAMLAB_REPOSITORY is not set" in repository.note(None)
-    elsewhere = repository.Repository("https://codeberg.org/owner/name", "main")
-    assert "https://codeberg.org/owner/name is not on one of" in repository.note(elsewhere)
-    here = repository.Repository("https://github.com/owner/name", "main")
-    assert "lead to https://github.com/owner/name (main)" in repository.note(here)
-
-
-def test_no_address_of_a_repository_is_written_down():
-    """The settings that are committed name none: they come in when the book is built."""
-    config = yaml.safe_load((ROOT / "_config.yml").read_text())
-    assert "repository" not in config
-    launch = config.get("launch_buttons", {})
-    assert not {"binderhub_url", "colab_url"} & {key for key, value in launch.items() if value}
-
-
 def test_links_of_a_built_page(script, checkout, monkeypatch):
     """The theme turns the settings into the addresses that Binder and Colab expect."""
     folder, set_origin = checkout
@@ -158,25 +137,26 @@ def test_links_of_a_built_page(script, checkout, monkeypatch):
     monkeypatch.delenv("EAMLAB_BRANCH", raising=False)
     monkeypatch.setenv("EAMLAB_SITE", "https://owner.github.io/name")
     (folder / "book").mkdir()
-    (folder / "_toc.yml").write_text("format: jb-book\nroot: book/page\n")
-    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    (folder / "_toc.yml").write_text("format: jb-book\nroot: book/page\n", encoding="utf-8")
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     config["execute"]["execute_notebooks"] = "off"
     config["sphinx"]["config"] |= {"bibtex_bibfiles": []}  # the files of the book are not here
     for name in ("html_static_path", "html_css_files", "html_favicon", "html_theme_options"):
         config["sphinx"]["config"].pop(name, None)
-    (folder / "_config.yml").write_text(yaml.safe_dump(config))
+    (folder / "_config.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
     (folder / "book" / "page.md").write_text(
         "---\njupytext:\n  text_representation:\n    extension: .md\n    format_name: myst\n"
         "kernelspec:\n  name: python3\n  display_name: Python 3\n  language: python\n---\n\n"
-        "# Page\n\n```{code-cell} ipython3\n1\n```\n"
+        "# Page\n\n```{code-cell} ipython3\n1\n```\n",
+        encoding="utf-8",
     )
     build_book = script("build_book")
     for name, path in {"ROOT": "", "BUILD": "_build", "CONFIG": "_build/_config.yml"}.items():
         monkeypatch.setattr(build_book, name, folder / path)
-    script("make_notebooks").write(folder / "book")
+    script("make_notebooks").write(folder)
     assert "https://github.com/owner/name (trunk)" in build_book.point_links()
     assert build_book.build("-W") == 0
-    html = (folder / "_build" / "html" / "book" / "page.html").read_text()
+    html = (folder / "_build" / "html" / "book" / "page.html").read_text(encoding="utf-8")
     links = set(re.findall(r'href="(https://[^"]+)"', html))
     assert {
         "https://mybinder.org/v2/gh/owner/name/trunk?urlpath=lab/tree/book/page.ipynb",
@@ -204,17 +184,17 @@ def test_broken_links_are_told_from_servers_that_refuse_robots(script):
 
 # Colab
 
-CELL = (ROOT / "scripts" / "colab_cell.py").read_text()
+CELL = (ROOT / "scripts" / "colab_cell.py").read_text(encoding="utf-8")
 BRANCH = "a/branch"
 # Stands in for pip: writes down what it is told, and the versions it is told to keep to.
 PIP = """
 import os, sys
 from pathlib import Path
 
-Path(os.environ["PIP_LOG"]).open("a").write(" ".join(sys.argv[1:]) + "\\n")
+Path(os.environ["PIP_LOG"]).open("a", encoding="utf-8").write(" ".join(sys.argv[1:]) + "\\n")
 if "--constraint" in sys.argv:
-    pins = Path(sys.argv[sys.argv.index("--constraint") + 1]).read_text()
-    Path(os.environ["PIP_LOG"]).with_suffix(".pins").write_text(pins)
+    pins = Path(sys.argv[sys.argv.index("--constraint") + 1]).read_text(encoding="utf-8")
+    Path(os.environ["PIP_LOG"]).with_suffix(".pins").write_text(pins, encoding="utf-8")
 sys.exit(int(os.environ.get("PIP_STATUS", "0")))
 """
 
@@ -232,13 +212,13 @@ def colab(tmp_path, monkeypatch):
     for name in ("scripts/setup_colab.py", "constraints.txt"):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, source / name)
-    (source / "scripts" / "warm_caches.py").write_text("")
+    (source / "scripts" / "warm_caches.py").write_text("", encoding="utf-8")
     (source / "book").mkdir()
-    (source / "book" / "page.ipynb").write_text("{}")
+    (source / "book" / "page.ipynb").write_text("{}", encoding="utf-8")
     commit(source, BRANCH)
     (tmp_path / "stub" / "pip").mkdir(parents=True)
     (tmp_path / "stub" / "pip" / "__init__.py").touch()  # or the real pip would come first
-    (tmp_path / "stub" / "pip" / "__main__.py").write_text(PIP)
+    (tmp_path / "stub" / "pip" / "__main__.py").write_text(PIP, encoding="utf-8")
     (tmp_path / "home").mkdir()
     log = tmp_path / "pip.log"
     environ = {
@@ -254,7 +234,9 @@ def colab(tmp_path, monkeypatch):
         monkeypatch.setenv(name, str(value))
     monkeypatch.chdir(tmp_path)
     subprocess.run([sys.executable, "-m", "pip", "--help"], check=True, capture_output=True)
-    assert log.read_text() == "--help\n", "the real pip must not touch this environment"
+    assert log.read_text(encoding="utf-8") == "--help\n", (
+        "the real pip must not touch this environment"
+    )
     log.unlink()
     for name in ("google", "google.colab"):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
@@ -310,23 +292,16 @@ def test_on_colab_the_cell_installs_the_tested_versions_once(colab, session, mon
     folder = Path.home() / "eamlab-book"
     assert Path.cwd() == folder / "book" and (folder / "book" / "page.ipynb").exists()
     assert os.environ["KERAS_BACKEND"] == "tensorflow"
-    uninstall, install = colab.read_text().splitlines()
+    uninstall, install = colab.read_text(encoding="utf-8").splitlines()
     assert uninstall.endswith("uninstall --yes tensorflow")
-    assert install.endswith(str(folder)) and " install --constraint " in install
+    assert " install --constraint " in install
+    assert install.split()[-2:] == [str(folder), str(folder / "src" / "eamlab_book")]
     assert run_cell() == []  # the kernel has restarted, the packages are there
-    assert len(colab.read_text().splitlines()) == 2
-
-
-def test_colab_keeps_its_own_kernel(colab, session):
-    run_cell()
-    kept = set(colab.with_suffix(".pins").read_text().split())
-    constraints = (ROOT / "constraints.txt").read_text().splitlines()
-    pinned = {line for line in constraints if line and not line.startswith("#")}
-    names = {line.partition("==")[0] for line in pinned - kept}
-    assert kept < pinned
-    assert {"ipython", "ipykernel", "tornado"} <= names
-    computing = {"bayesflow", "keras", "tensorflow-cpu", "numpy", "numba", "scipy"}
-    assert computing <= {line.partition("==")[0] for line in kept}
+    assert len(colab.read_text(encoding="utf-8").splitlines()) == 2
+    kept = colab.with_suffix(".pins").read_text(encoding="utf-8")
+    names = {line.partition("==")[0] for line in kept.split()}
+    assert {"bayesflow", "keras", "tensorflow-cpu", "numpy", "numba", "scipy"} <= names
+    assert {"ipython", "ipykernel", "tornado"} & names == set()  # Colab's own kernel stays
 
 
 @pytest.mark.parametrize("spoil", ["no server", "from Drive", "other answer"])
@@ -343,34 +318,20 @@ def test_colab_that_does_not_tell_is_helped_by_hand(colab, session, monkeypatch,
     assert Path.cwd() == Path.home() / "eamlab-book" / "book"
 
 
-def test_an_interrupted_installation_is_done_again(colab, session, monkeypatch, capfd):
-    monkeypatch.setenv("PIP_STATUS", "1")
-    with pytest.raises(RuntimeError, match="packages could not be installed"):
-        run_cell()
-    monkeypatch.setenv("PIP_STATUS", "0")
-    run_cell()
-    assert Path.cwd() == Path.home() / "eamlab-book" / "book"
-
-
-def test_a_repository_that_is_not_there_is_named_as_the_cause(colab, capfd):
-    wrong = CELL.replace('REPOSITORY = ""', 'REPOSITORY = "https://github.com/owner/other"')
-    with pytest.raises(RuntimeError, match="The book could not be fetched"):
-        run_cell(wrong)
-
-
 CLEAN_RUN = """
 import json, os, sys, types
 from importlib.metadata import version
 
 for name in ("google", "google.colab"):
     sys.modules[name] = types.ModuleType(name)
-exec(compile(open(sys.argv[1]).read(), "cell", "exec"))
-import eamlab
+exec(compile(open(sys.argv[1], encoding="utf-8").read(), "cell", "exec"))
+import eamlab, eamlab_book
 
-study = eamlab.simulate_studies(1, 3, seed=1)
+study = eamlab.simulate(eamlab.EAM, 3, seed=1)
 names = ["numpy", "keras", "bayesflow", "tensorflow-cpu"]
 print(json.dumps({
-    "file": eamlab.__file__, "cwd": os.getcwd(), "shape": list(study["sim_data"].shape),
+    "files": [eamlab.__file__, eamlab_book.__file__], "cwd": os.getcwd(),
+    "shape": list(study.trials.shape),
     "versions": {name: version(name) for name in names},
 }))
 """
@@ -393,7 +354,7 @@ def test_the_cell_makes_a_clean_environment_run_the_package(tmp_path):
     home.mkdir()
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
     (tmp_path / "cell.py").write_text(
-        CELL.replace('REPOSITORY = ""', f'REPOSITORY = "{source.as_uri()}"')
+        CELL.replace('REPOSITORY = ""', f'REPOSITORY = "{source.as_uri()}"'), encoding="utf-8"
     )
     left_out = {"PYTHONPATH", "PYTHONHOME", "KERAS_BACKEND"}
     environ = {name: value for name, value in os.environ.items() if name not in left_out}
@@ -402,24 +363,15 @@ def test_the_cell_makes_a_clean_environment_run_the_package(tmp_path):
         env=environ | {"HOME": str(home)}, cwd=home, check=True, capture_output=True, text=True,
     ).stdout.splitlines()[-1]  # fmt: skip
     told = json.loads(answer)
-    constraints = (ROOT / "constraints.txt").read_text().splitlines()
+    constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = dict(line.split("==") for line in constraints if "==" in line)
     assert told["versions"] == {name: pinned[name] for name in told["versions"]}
-    assert Path(told["file"]).is_relative_to(tmp_path / "venv")
+    assert all(Path(file).is_relative_to(tmp_path / "venv") for file in told["files"])
     assert Path(told["cwd"]) == home / "eamlab-book" / "book"
-    assert told["shape"] == [1, 3, 30, 2]
+    assert told["shape"] == [3, 30, 2]
 
 
 # Binder
-
-
-@pytest.mark.parametrize("name", ["postBuild", "start"])
-def test_steps_of_the_hosted_image_stop_at_the_first_error(name):
-    lines = (ROOT / name).read_text().splitlines()
-    commands = [line for line in lines if line and not line.startswith("#")]
-    assert commands[0] == "set -euo pipefail"
-    assert os.access(ROOT / name, os.X_OK)
-    assert not (ROOT / "binder").exists()  # it would hide both
 
 
 def test_a_session_gets_one_thread_and_its_command():
@@ -428,9 +380,8 @@ def test_a_session_gets_one_thread_and_its_command():
     assert subprocess.run(command, capture_output=True, text=True).stdout.split() == ["1", "1"]
 
 
-def test_memory_is_watched_and_limited(script):
+def test_memory_is_watched_and_limited():
     """A process with a child: both are counted, and both stopped above the limit."""
-    check_binder = script("check_binder")
     child = "import sys; held = bytearray(60_000_000); print(flush=True); sys.stdin.read()"
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
     process = subprocess.Popen(
@@ -438,33 +389,22 @@ def test_memory_is_watched_and_limited(script):
     )
     process.stdout.readline()
     root = psutil.Process(process.pid)
-    watch = check_binder.Watch(root, limit_mb=10_000)
+    watch = memory.Watch(root)
     watch.look()
-    assert 60 < watch.kernel_peak_mb < watch.peak_mb < 500
+    assert 60 < watch.children_peak_mb < watch.peak_mb < 500
     assert not watch.exceeded and process.poll() is None
-    family = check_binder.tree(root)
-    small = check_binder.Watch(root, limit_mb=60)
+    children = root.children()
+    small = memory.Watch(root, limit_mb=60)
     small.look()
     assert small.exceeded
-    gone, alive = psutil.wait_procs(family[1:], timeout=10)
+    _, alive = psutil.wait_procs(children, timeout=10)
     assert process.wait(timeout=10) != 0 and not alive
     process.stdin.close()
     process.stdout.close()
 
 
-def test_figures_of_chapters_that_were_not_run_again_stay(script, tmp_path):
-    check_binder = script("check_binder")
-    file = tmp_path / "hosted.json"
-    first = check_binder.with_earlier(file, [{"chapter": "02", "s": 1}], ["01", "02"])
-    file.write_text(json.dumps({"chapters": [*first, {"chapter": "gone"}]}))
-    both = check_binder.with_earlier(
-        file, [{"chapter": "02", "s": 2}, {"chapter": "01"}], ["01", "02"]
-    )
-    assert both == [{"chapter": "01"}, {"chapter": "02", "s": 2}]
-
-
 def test_figures_for_a_class_are_of_chapters_that_ran():
-    hosted = json.loads((ROOT / "book" / "data" / "hosted.json").read_text())
+    hosted = json.loads((ROOT / "book" / "data" / "hosted.json").read_text(encoding="utf-8"))
     rows = {row["chapter"]: row for row in hosted["chapters"]}
     assert "05_ten_thousand" in rows
     assert all((ROOT / "book" / f"{chapter}.md").exists() for chapter in rows)
@@ -474,12 +414,11 @@ def test_figures_for_a_class_are_of_chapters_that_ran():
         assert 0 < row["kernel_peak_mb"] < row["peak_mb"] <= 1500
 
 
-def test_the_readme_says_what_every_chapter_takes(script):
-    readme_table = script("readme_table")
-    hosted = json.loads((ROOT / "book" / "data" / "hosted.json").read_text())
-    shown = readme_table.TABLE.search((ROOT / "README.md").read_text())[0]
-    assert shown == readme_table.table(hosted), "run scripts/readme_table.py"
-    assert shown.count("\n|") == 2 + len(list((ROOT / "book").glob("0*.md")))
+def test_the_readme_says_what_every_chapter_takes():
+    assert plan(Workshop(), ["README"]) == []
+    shown = chapter_table()
+    assert shown in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert shown.count("\n|") == 2 + len(chapters())
 
 
 @pytest.mark.slow
@@ -506,26 +445,18 @@ def test_a_notebook_runs_in_a_hosted_session(script, tmp_path, monkeypatch):
 # The workflows
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-PUBLISH = ROOT / ".github" / "workflows" / "publish.yml"
 # What a job may ask for beyond reading: pages and their proof of origin, issues.
 PERMISSIONS = {"pages": "write", "id-token": "write", "issues": "write", "contents": "read"}
 
 
 def workflow(path: Path) -> dict:
     """A workflow; YAML 1.1 reads its key "on" as true."""
-    content = yaml.safe_load(path.read_text())
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
     return {"on" if key is True else key: value for key, value in content.items()}
 
 
 def steps(path: Path) -> list[dict]:
     return [step for job in workflow(path)["jobs"].values() for step in job["steps"]]
-
-
-def test_the_workflows_are_there():
-    assert {path.stem for path in WORKFLOWS} >= {"test", "publish", "fresh", "links", "audit"}
-    triggers = {path.stem: set(workflow(path)["on"]) for path in WORKFLOWS}
-    assert triggers["test"] == {"push", "pull_request"}
-    assert "schedule" in triggers["fresh"] & triggers["links"] & triggers["audit"]
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
@@ -540,13 +471,6 @@ def test_workflow_has_few_rights_and_an_end(path):
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_actions_are_pinned_to_a_major_version(path):
-    used = [step["uses"] for step in steps(path) if "uses" in step]
-    assert used
-    assert [u for u in used if not re.fullmatch(r"[\w-]+/[\w-]+@(?:release/)?v\d+", u)] == []
-
-
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_commands_of_workflows_exist(path):
     for command in (step["run"] for step in steps(path) if "run" in step):
         subprocess.run(["bash", "-n"], input=command, text=True, check=True)
@@ -555,17 +479,6 @@ def test_commands_of_workflows_exist(path):
         assert set(re.findall(r"\bmake ([a-z-]+)", command)) <= TARGETS
         named = re.findall(r"(?<![\w/])(?:scripts|\.ci|\.github)/[\w/.-]+", command)
         assert [name for name in named if not (ROOT / name).exists()] == []
-
-
-def test_executed_chapters_are_kept_for_the_same_sources_only(script):
-    (cache,) = [s for s in steps(PUBLISH) if "actions/cache@" in str(s)]
-    build_book = script("build_book")
-    kept = {str(path.relative_to(ROOT)) for path in (build_book.CACHE, build_book.DIGEST)}
-    assert set(cache["with"]["path"].split()) == kept
-    # Everything that empties the cache is in the part of the key that an older cache must share.
-    prefix = cache["with"]["restore-keys"].strip()
-    assert cache["with"]["key"].startswith(prefix)
-    assert all(name in prefix for name in ("src/**", "constraints.txt", "setup_jupyter.py"))
 
 
 GH = """#!/usr/bin/env bash
@@ -581,9 +494,9 @@ if [ -n "${OPEN_ISSUE:-}" ] && grep -q "issue list" "$GH_LOG"; then echo "$OPEN_
 @pytest.mark.parametrize("open_issue", ["", "17"])
 def test_a_failure_is_reported_once(tmp_path, open_issue):
     """No open issue: one is made. An open one gets a comment instead."""
-    (tmp_path / "gh").write_text(GH)
+    (tmp_path / "gh").write_text(GH, encoding="utf-8")
     (tmp_path / "gh").chmod(0o755)
-    (tmp_path / "run.log").write_text("start\n" + "@everyone `x`\n" * 500)
+    (tmp_path / "run.log").write_text("start\n" + "@everyone `x`\n" * 500, encoding="utf-8")
     environ = os.environ | {
         "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
         "GH_LOG": str(tmp_path / "calls"),
@@ -591,8 +504,8 @@ def test_a_failure_is_reported_once(tmp_path, open_issue):
     }
     command = [ROOT / ".github" / "report.sh", "It broke", tmp_path / "run.log"]
     subprocess.run(command, env=environ, check=True, capture_output=True)
-    listing, report = (tmp_path / "calls").read_text().splitlines()
+    listing, report = (tmp_path / "calls").read_text(encoding="utf-8").splitlines()
     assert listing.startswith("issue list --state open")
     assert report.startswith("issue comment 17" if open_issue else "issue create --title It broke")
-    body = (tmp_path / "calls.body").read_text()
+    body = (tmp_path / "calls.body").read_text(encoding="utf-8")
     assert body.count("    @everyone") == 80 and "start" not in body

@@ -8,22 +8,24 @@ been drawn at random; every other one with less than 0.001.
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from oracles.joint import joint_posterior
 from scipy import stats
 
-from eamlab.density import log_density
-from eamlab.exact import samplers
-from eamlab.priors import GROUP_PRIOR, beta_from_raw
-from eamlab.reference import (
-    ReferenceWarning,
-    exact_posterior,
-    joint_posterior,
-    log_likelihood,
-    subject_posterior,
-)
-from eamlab.simulate import BOUNDARY_SHIFT, simulate_studies
+from eamlab.draws import Draws
+from eamlab.model.density import log_density
+from eamlab.model.eam import EAM, beta_from_raw
+from eamlab.model.simulator import BOUNDARY_SHIFT
+from eamlab.reference import posterior as reference
+from eamlab.reference import samplers
+from eamlab.reference.individuals import exact_people
+from eamlab.reference.posterior import ReferenceWarning, exact, log_likelihood
+from eamlab.study import Study, simulate
+
+GROUP_PRIOR = EAM.prior
 
 AT_PRIOR_MEAN = dict(zip(GROUP_PRIOR.names, GROUP_PRIOR.means, strict=True))
 
@@ -77,14 +79,13 @@ def brute_force(trials, eta, shift=0.0):
 @pytest.mark.parametrize("em_dt", [None, 1e-3])
 def test_marginal_likelihood_agrees_with_brute_force(em_dt):
     shift = 0.0 if em_dt is None else BOUNDARY_SHIFT * np.sqrt(em_dt)
-    studies = simulate_studies(6, 2, 25, seed=3, scheme="exact")
+    studies = simulate(EAM, 2, 25, seed=3, n_studies=6)
     rng = np.random.default_rng(4)
-    for i in range(6):
-        truth = GROUP_PRIOR.to_array({k: studies[k][i] for k in GROUP_PRIOR.names})
-        eta = truth + 0.4 * GROUP_PRIOR.sds * rng.standard_normal(7)
-        data = studies["sim_data"][i]
-        want = sum(brute_force(trials, eta, shift) for trials in data)
-        got = log_likelihood(data, dict(zip(GROUP_PRIOR.names, eta, strict=True)), em_dt=em_dt)
+    for one in studies:
+        eta = values(one.group) + 0.4 * GROUP_PRIOR.sds * rng.standard_normal(7)
+        want = sum(brute_force(trials, eta, shift) for trials in one.by_subject)
+        group = dict(zip(GROUP_PRIOR.names, eta, strict=True))
+        got = log_likelihood(one, EAM, group, em_dt=em_dt)
         np.testing.assert_allclose(got, [want], rtol=0, atol=1e-3)
 
 
@@ -94,30 +95,32 @@ def test_likelihood_of_one_sided_choices(choice):
     rng = np.random.default_rng(5)
     trials = np.column_stack([np.full(30, choice), 0.3 + rng.gamma(2.0, 0.1, 30)])
     for eta in (GROUP_PRIOR.means, np.array([2.0, 0.1, -1.0, 1.5, -1.0, -0.5, 1.5])):
-        got = log_likelihood([trials], dict(zip(GROUP_PRIOR.names, eta, strict=True)))
+        group = dict(zip(GROUP_PRIOR.names, eta, strict=True))
+        got = log_likelihood(Study([trials]), EAM, group)
         np.testing.assert_allclose(got, [brute_force(trials, eta)], rtol=0, atol=1e-3)
 
 
 def test_likelihood_when_subjects_do_not_differ():
     # All spreads near zero: the likelihood is that of subjects at the group means.
-    data = simulate_studies(1, 3, 20, seed=6, scheme="exact", group=AT_PRIOR_MEAN)["sim_data"][0]
+    one = study(3, 6, n_trials=20, group=AT_PRIOR_MEAN)
+    data = one.trials
     eta = AT_PRIOR_MEAN | {n: -9.0 for n in GROUP_PRIOR.names if n.startswith("log_sigma")}
     t0 = 0.8 * data[..., 1].min()
     eta["mu_log_t0"] = np.log(t0)
     want = log_density(data[..., 1], data[..., 0], 0.5, 1.0, t0, 0.5).sum()
     # Nodes in t0 are spaced for the spreads that the prior allows, so t0's spread stays larger.
     eta["log_sigma_log_t0"] = -2.2
-    pinned = log_likelihood(data, eta)
+    pinned = log_likelihood(one, EAM, eta)
     brute = sum(brute_force(trials, np.array(list(eta.values()))) for trials in data)
     np.testing.assert_allclose(pinned, [brute], rtol=0, atol=1e-3)
     assert abs(brute - want) < 20.0
 
 
 def test_likelihood_of_many_group_parameters_is_vectorized():
-    data = simulate_studies(1, 4, seed=7, scheme="exact")["sim_data"][0]
+    data = study(4, 7)
     draws = GROUP_PRIOR.sample(5, np.random.default_rng(0))
-    together = log_likelihood(data, draws)
-    apart = [log_likelihood(data, {k: v[i] for k, v in draws.items()})[0] for i in range(5)]
+    together = log_likelihood(data, EAM, draws)
+    apart = [log_likelihood(data, EAM, {k: v[i] for k, v in draws.items()})[0] for i in range(5)]
     np.testing.assert_allclose(together, apart, rtol=1e-12)
 
 
@@ -127,20 +130,18 @@ def test_likelihood_of_many_group_parameters_is_vectorized():
 
 
 def study(n_subjects, seed, **settings):
-    settings = {"scheme": "exact"} | settings
-    return simulate_studies(1, n_subjects, seed=seed, **settings)["sim_data"][0]
+    return simulate(EAM, n_subjects, seed=seed, **settings)
 
 
 def test_posterior_has_the_promised_form():
     data = study(6, 8, group=AT_PRIOR_MEAN)
-    posterior = exact_posterior(data, 300, seed=1)
-    assert tuple(posterior.samples) == GROUP_PRIOR.names
-    assert all(draws.shape == (300,) for draws in posterior.samples.values())
+    posterior = exact(data, EAM, 300, seed=1)
+    assert tuple(posterior) == GROUP_PRIOR.names
     assert posterior.array.shape == (300, 7)
-    assert posterior.method == "mcmc"
-    assert posterior.ess > 400
+    assert posterior.diagnostics["method"] == "mcmc"
+    assert posterior.diagnostics["ess"] > 400
     assert posterior.warnings == ()
-    again = exact_posterior(data, 300, seed=1)
+    again = exact(data, EAM, 300, seed=1)
     np.testing.assert_array_equal(posterior.array, again.array)
     np.testing.assert_allclose(posterior.array.mean(axis=0), values(posterior.mean), atol=0.2)
     # Six subjects cannot tell more than the prior and 180 trials hold.
@@ -149,19 +150,19 @@ def test_posterior_has_the_promised_form():
 
 def test_both_samplers_agree():
     data = study(30, 9, group=AT_PRIOR_MEAN)
-    chains = exact_posterior(data, 1500, seed=1, method="mcmc")
-    weighted = exact_posterior(data, 1500, seed=2, method="importance")
-    assert weighted.method == "importance"
+    chains = exact(data, EAM, 1500, seed=1, method="mcmc")
+    weighted = exact(data, EAM, 1500, seed=2, method="importance")
+    assert weighted.diagnostics["method"] == "importance"
     gap = (values(chains.mean) - values(weighted.mean)) / values(chains.sd)
-    error = np.sqrt(1 / chains.ess + 1 / weighted.ess)
+    error = np.sqrt(sum(1 / d.diagnostics["ess"] for d in (chains, weighted)))
     assert np.all(np.abs(gap) < 4.5 * error)
     np.testing.assert_allclose(values(weighted.sd), values(chains.sd), rtol=0.15)
 
 
 def test_large_studies_use_importance_sampling_and_find_the_truth():
     data = study(120, 10, group=AT_PRIOR_MEAN)
-    posterior = exact_posterior(data, 500, seed=1)
-    assert posterior.method == "importance"
+    posterior = exact(data, EAM, 500, seed=1)
+    assert posterior.diagnostics["method"] == "importance"
     assert posterior.warnings == ()
     assert posterior.diagnostics["pareto_k"] < 0.7
     z = (values(posterior.mean) - GROUP_PRIOR.means) / values(posterior.sd)
@@ -173,47 +174,32 @@ def test_large_studies_use_importance_sampling_and_find_the_truth():
 
 def test_ragged_studies_use_all_trials():
     data = study(5, 11, n_trials=40)
-    ragged = [data[0][:7], data[1], data[2][:1], data[3][:25], data[4]]
-    posterior = exact_posterior(ragged, 100, seed=1)
+    ragged = Study([a[:n] for a, n in zip(data.by_subject, (7, 40, 1, 25, 40), strict=True)])
+    posterior = exact(ragged, EAM, 100, seed=1)
     assert np.isfinite(posterior.array).all()
     eta = {name: AT_PRIOR_MEAN[name] for name in GROUP_PRIOR.names}
-    want = sum(log_likelihood([trials], eta)[0] for trials in ragged)
-    np.testing.assert_allclose(log_likelihood(ragged, eta), [want], rtol=1e-10)
+    want = sum(log_likelihood(ragged[[j]], EAM, eta)[0] for j in range(5))
+    np.testing.assert_allclose(log_likelihood(ragged, EAM, eta), [want], rtol=1e-10)
 
 
 def test_odd_subjects_are_named():
     data = study(6, 12, group=AT_PRIOR_MEAN)
     # All times equal to the microsecond: only a threshold of almost zero could produce them.
-    data[4] = np.column_stack([np.ones(30), 0.5 + 1e-6 * np.arange(30)])
+    data.trials[4] = np.column_stack([np.ones(30), 0.5 + 1e-6 * np.arange(30)])
     with pytest.warns(ReferenceWarning, match=r"\[4\]"):
-        posterior = exact_posterior(data, 100, seed=1)
+        posterior = exact(data, EAM, 100, seed=1)
     assert posterior.warnings
     assert np.isfinite(posterior.array).all()
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda d: d[None], "sim_data must hold one study"),
-        (lambda d: d[..., 0], "sim_data must hold one study"),
-        (lambda d: {"sim_data": d}, "one study"),
-        (lambda d: [], "no subjects"),
-        (lambda d: [d[0], d[1][:0]], r"subjects \[1\]"),
-        (lambda d: np.where(np.arange(2) == 1, np.nan, d), "response times must be finite"),
-        (lambda d: d * np.array([1, -1]), "response times must be finite and > 0"),
-        (lambda d: d * np.array([2, 1]), "choices must be 0"),
-    ],
-)
-def test_bad_data_are_named(change, message):
-    data = study(3, 13)
-    with pytest.raises(ValueError, match=message):
-        exact_posterior(change(data), 10, seed=1)
-
-
-@pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_samples": 0}, "num_samples"),
+        ({"num_samples": 0}, "num_samples must be an integer of at least 1, got 0"),
+        ({"num_samples": True}, "num_samples must be an integer"),
+        ({"num_samples": 1.5}, "num_samples must be an integer"),
+        ({"seed": -1}, "seed must be a non-negative int"),
+        ({"seed": 1.5}, "seed must be a non-negative int"),
         ({"method": "exact"}, "method must be"),
         ({"em_dt": -1e-3}, "em_dt must be"),
         ({"em_dt": 1.0}, "em_dt must be"),
@@ -221,17 +207,73 @@ def test_bad_data_are_named(change, message):
 )
 def test_bad_options_are_named(options, message):
     with pytest.raises(ValueError, match=message):
-        exact_posterior(study(2, 13), **options)
+        exact(study(2, 13), EAM, **options)
+
+
+def test_the_step_of_the_simulator_is_taken_into_account_in_full():
+    """Steps of 10 ms widen the boundary by 2 x 0.0583: so much less is left of it for the model.
+
+    Of both posteriors, and of a person's, given the same data. A tenth is allowed for what the
+    start's and the prior's share changes.
+    """
+    data, dt = study(80, 52, n_trials=60, group=AT_PRIOR_MEAN), 0.01
+    plain, stepped = (exact(data, EAM, 100, seed=1, em_dt=step) for step in (None, dt))
+    gap = plain.mean["mu_log_alpha"] - stepped.mean["mu_log_alpha"]
+    wider = 2.0 * BOUNDARY_SHIFT * np.sqrt(dt)
+    want = -np.log1p(-wider / np.exp(plain.mean["mu_log_alpha"]))
+    assert abs(gap / want - 1.0) < 0.1, (gap, want)
+    wide = AT_PRIOR_MEAN | {"log_sigma_log_alpha": 0.0}
+    one = study(1, 53, n_trials=200, group=AT_PRIOR_MEAN)
+    plain, stepped = (people_of(one, wide, 4000, seed=1, em_dt=step) for step in (None, dt))
+    gap = plain["alpha"].mean() - stepped["alpha"].mean()
+    assert abs(gap / wider - 1.0) < 0.1, (gap, wider)
+
+
+def test_weighted_draws_are_resampled_by_their_weights(monkeypatch):
+    """Half of the weighted draws stand elsewhere, and weigh nothing."""
+
+    def weighted(log_posterior, x, factor, n, rng):
+        draws = x + rng.standard_normal((n, 7)) @ factor.T
+        draws[::2] += 1.0
+        weights = np.tile([0.0, 2.0 / n], n // 2)
+        return draws, weights, 0.1
+
+    monkeypatch.setattr(reference, "importance_sample", weighted)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ReferenceWarning)
+        draws = exact(study(3, 54), EAM, 500, seed=1, method="importance")
+    assert draws.diagnostics["method"] == "importance"
+    assert draws.diagnostics["ess"] == pytest.approx(750.0)
+    # moments are those of all weighted draws; 500 of them have the same within 6 standard errors
+    gap = (draws.array.mean(axis=0) - values(draws.mean)) / values(draws.sd)
+    assert np.abs(gap).max() < 6 / np.sqrt(500), gap
+
+
+def test_what_the_quadrature_does_not_know_is_refused_in_one_sentence():
+    data = study(2, 13)
+    for other, known in ((None, "no density"), (lambda *_, **__: 0.0, "another density")):
+        with pytest.raises(ValueError, match=f"^model: EAM has {known} .* el.check.$"):
+            exact(data, replace(EAM, density=other))
+    with pytest.raises(ValueError, match="^study must be a Study, .*got ndarray"):
+        exact(data.trials, EAM)
+    with pytest.raises(ValueError, match="^study must be one Study, got 2"):
+        exact([data, data], EAM)
 
 
 # --------------------------------------------------------------------------------------------------
-# One subject
+# People
 # --------------------------------------------------------------------------------------------------
+
+
+def people_of(one, group, num_samples=None, **options):
+    """Draws of the first person (S,), by name."""
+    draws = exact_people(group, one[:1], model=EAM, num_samples=num_samples, **options)
+    return {name: draws[name][:, 0] for name in EAM.person_names}
 
 
 def test_subject_posterior_has_the_moments_of_brute_force():
-    trials = study(1, 14, group=AT_PRIOR_MEAN)[0]
-    draws = subject_posterior(trials, AT_PRIOR_MEAN, 20_000, seed=1)
+    one = study(1, 14, group=AT_PRIOR_MEAN)
+    trials, draws = one.trials[0], people_of(one, AT_PRIOR_MEAN, 20_000, seed=1)
     log_p, x, y = brute_force_grid(trials, GROUP_PRIOR.means, 0.0)
     p = np.exp(log_p - log_p.max())
     p /= p.sum()
@@ -250,8 +292,8 @@ def test_subject_posterior_has_the_moments_of_brute_force():
 
 
 def test_subject_drift_follows_its_normal_conditional():
-    trials = study(1, 15, group=AT_PRIOR_MEAN)[0].astype(float)
-    draws = subject_posterior(trials, AT_PRIOR_MEAN, 5000, seed=2)
+    one = study(1, 15, group=AT_PRIOR_MEAN)
+    trials, draws = one.trials[0].astype(float), people_of(one, AT_PRIOR_MEAN, 5000, seed=2)
     choice, rt = trials.T
     slope = draws["alpha"] * (choice.sum() - len(choice) * 0.5)
     tau = rt.sum() - len(rt) * draws["t0"] + np.exp(2.0)
@@ -261,25 +303,28 @@ def test_subject_drift_follows_its_normal_conditional():
 
 def test_subject_posterior_gives_one_draw_for_each_group_draw():
     data = study(6, 16, group=AT_PRIOR_MEAN)
-    group = {k: np.full((1, 50, 1), v) for k, v in AT_PRIOR_MEAN.items()}
-    group["mu_log_t0"] = np.repeat([-1.4, -0.6], 25).reshape(1, 50, 1)
-    group["log_sigma_log_t0"] = np.full((1, 50, 1), -3.0)
-    draws = subject_posterior(data[0], group, seed=3)
-    assert draws["t0"].shape == (50,)
-    assert draws["t0"][:25].max() < draws["t0"][25:].mean()
+    group = {k: np.full(50, v) for k, v in AT_PRIOR_MEAN.items()}
+    group["mu_log_t0"] = np.repeat([-1.4, -0.6], 25)
+    group["log_sigma_log_t0"] = np.full(50, -3.0)
+    draws = exact_people(Draws(group, model=EAM), data, seed=3)
+    assert draws["t0"].shape == (50, 6) and draws.group_names == GROUP_PRIOR.names
+    np.testing.assert_array_equal(draws["mu_log_t0"], group["mu_log_t0"])
+    assert np.all(draws["t0"][:25].max(axis=0) < draws["t0"][25:].mean(axis=0))
 
 
 def test_subject_posterior_names_bad_group_parameters():
-    trials = study(1, 17)[0]
-    with pytest.raises(ValueError, match="lacks"):
-        subject_posterior(trials, {"mu_nu": 0.5})
+    one = study(1, 17)
+    with pytest.raises(ValueError, match=r"group lacks \['mu_log_alpha'"):
+        people_of(one, {"mu_nu": 0.5})
     with pytest.raises(ValueError, match="beta_raw"):
-        subject_posterior(trials, AT_PRIOR_MEAN | {"beta_raw": 9.0})
-    with pytest.raises(ValueError, match="equally many"):
-        subject_posterior(trials, AT_PRIOR_MEAN | {"mu_nu": [0.1, 0.2]})
+        people_of(one, AT_PRIOR_MEAN | {"beta_raw": 9.0})
+    with pytest.raises(ValueError, match="same S"):
+        people_of(one, AT_PRIOR_MEAN | {"mu_nu": [0.1, 0.2]})
+    with pytest.raises(ValueError, match="model is needed where draws do not say"):
+        exact_people(AT_PRIOR_MEAN, one)
     several = {k: np.full(3, v) for k, v in AT_PRIOR_MEAN.items()}
     with pytest.raises(ValueError, match="num_samples"):
-        subject_posterior(trials, several, 5)
+        people_of(one, several, 5)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -293,22 +338,25 @@ def test_effective_sample_size_of_an_autoregressive_chain():
     for i in range(1, x.shape[1]):
         x[:, i] = 0.9 * x[:, i - 1] + rng.standard_normal(4)
     want = x.size * (1 - 0.9) / (1 + 0.9)
-    np.testing.assert_allclose(samplers._ess(x), want, rtol=0.1)
+    np.testing.assert_allclose(samplers.min_ess(x[..., None]), want, rtol=0.1)
 
 
 def test_r_hat_sees_a_chain_that_is_elsewhere():
     rng = np.random.default_rng(19)
     states = rng.standard_normal((4, 2000, 7))
     assert samplers.max_r_hat(states) < 1.01
-    states[3] += 0.5
-    assert samplers.max_r_hat(states) > 1.02
+    for wrong in (states[3] + 0.5, np.zeros((2000, 7))):
+        elsewhere = np.concatenate([states[:3], wrong[None]])
+        assert samplers.max_r_hat(elsewhere) > 1.02
 
 
-def test_pareto_shape_of_known_tails():
-    rng = np.random.default_rng(20)
-    for shape in (0.2, 0.5, 1.0):
-        weights = stats.genpareto.rvs(shape, size=20_000, random_state=rng)
-        assert abs(samplers._pareto_k(weights / weights.sum()) - shape) < 0.2
+def test_chains_that_never_move_are_reported(monkeypatch):
+    def stuck(chains, num_samples, most):
+        return np.zeros((samplers.N_CHAINS, 2500, 7))
+
+    monkeypatch.setattr(reference, "sample_chains", stuck)
+    with pytest.warns(ReferenceWarning, match="did not mix"):
+        exact(study(2, 8), EAM, 50, seed=1)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -321,17 +369,15 @@ THRESHOLDS = np.linspace(0.02, 0.98, 97)
 
 def calibration_ranks(n_studies, n_subjects, seed, *, scheme="exact", em_dt=None):
     """Rank of the truth among posterior draws, scaled to (0, 1): (n_studies, 7)."""
-    studies = simulate_studies(n_studies, n_subjects, seed=seed, scheme=scheme)
-    truth = GROUP_PRIOR.to_array({name: studies[name] for name in GROUP_PRIOR.names})
+    studies = simulate(EAM, n_subjects, seed=seed, n_studies=n_studies, scheme=scheme)
+    truth = np.stack([values(one.group) for one in studies])
     rng = np.random.default_rng(seed)
     ranks = []
     for i in range(n_studies):
         with warnings.catch_warnings():
             # Odd studies are part of the prior, so they must count as well.
             warnings.simplefilter("ignore", ReferenceWarning)
-            posterior = exact_posterior(
-                studies["sim_data"][i], N_DRAWS, seed=1000 + i, em_dt=em_dt, progress=False
-            )
+            posterior = exact(studies[i], EAM, N_DRAWS, seed=1000 + i, em_dt=em_dt, progress=False)
         below = (posterior.array < truth[i]).sum(axis=0)
         ranks.append((below + rng.random(7)) / (N_DRAWS + 1))
     return np.array(ranks)
@@ -394,16 +440,16 @@ def test_posterior_is_calibrated(n_studies, n_subjects, seed, settings):
 @pytest.mark.parametrize("seed", [21, 22, 23])
 def test_marginal_and_joint_sampler_agree(seed):
     data = study(20, seed)
-    marginal = exact_posterior(data, 4000, seed=1, progress=False)
-    joint = joint_posterior(data, 2000, seed=2, sweeps=16_000, progress=False)
+    marginal = exact(data, EAM, 4000, seed=1, progress=False)
+    joint = joint_posterior(data, EAM, 2000, seed=2, sweeps=16_000)
     gap = (values(joint.mean) - values(marginal.mean)) / values(marginal.sd)
     assert np.all(np.abs(gap) < 0.1), gap
     np.testing.assert_allclose(values(joint.sd), values(marginal.sd), rtol=0.05)
     # Ancestral draws of a subject are draws from its marginal posterior.
     for j in (0, 19):
-        ancestral = subject_posterior(data[j], marginal.samples, seed=3)
-        for name, draws in ancestral.items():
-            other = joint.subjects[name][:, j]
+        ancestral = exact_people(marginal, data[[j]], seed=3)
+        for name in EAM.person_names:
+            draws, other = ancestral[name][:, 0], joint[name][:, j]
             assert abs(draws.mean() - other.mean()) < 0.15 * other.std()
             assert abs(draws.std() / other.std() - 1) < 0.15
 
@@ -411,13 +457,13 @@ def test_marginal_and_joint_sampler_agree(seed):
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_studies_from_the_whole_prior_never_fail():
-    studies = simulate_studies(500, 20, seed=41, scheme="exact")
-    truth = GROUP_PRIOR.to_array({name: studies[name] for name in GROUP_PRIOR.names})
+    studies = simulate(EAM, 20, seed=41, n_studies=500)
+    truth = np.stack([values(one.group) for one in studies])
     inside = []
     for i in range(500):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            posterior = exact_posterior(studies["sim_data"][i], N_DRAWS, seed=i, progress=False)
+            posterior = exact(studies[i], EAM, N_DRAWS, seed=i, progress=False)
         assert np.isfinite(posterior.array).all()
         assert bool(posterior.warnings) == any(
             issubclass(w.category, ReferenceWarning) for w in caught
@@ -436,8 +482,8 @@ def test_correction_for_euler_maruyama_removes_its_bias():
     data = study(1000, 51, group=AT_PRIOR_MEAN, scheme="euler-maruyama")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ReferenceWarning)
-        plain = exact_posterior(data, 500, seed=1, progress=False)
-        corrected = exact_posterior(data, 500, seed=1, em_dt=1e-3, progress=False)
+        plain = exact(data, EAM, 500, seed=1, progress=False)
+        corrected = exact(data, EAM, 500, seed=1, em_dt=1e-3, progress=False)
     z_plain = (values(plain.mean) - GROUP_PRIOR.means) / values(plain.sd)
     z_corrected = (values(corrected.mean) - GROUP_PRIOR.means) / values(corrected.sd)
     assert z_plain[GROUP_PRIOR.names.index("mu_log_alpha")] > 8.0
@@ -448,7 +494,7 @@ def test_correction_for_euler_maruyama_removes_its_bias():
 @pytest.mark.timeout(1800)
 def test_ten_thousand_subjects():
     data = study(10_000, 61, group=AT_PRIOR_MEAN)
-    posterior = exact_posterior(data, 1000, seed=1, progress=False)
+    posterior = exact(data, EAM, 1000, seed=1, progress=False)
     assert posterior.warnings == ()
     z = (values(posterior.mean) - GROUP_PRIOR.means) / values(posterior.sd)
     assert np.all(np.abs(z) < 4.0), z

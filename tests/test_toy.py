@@ -9,7 +9,7 @@ import pytest
 from scipy.integrate import solve_ivp
 from scipy.stats import norm
 
-from eamlab.toy import ENDS, GaussianToy, bridge, noise_levels, reverse_diffusion
+from eamlab_book.toy import ENDS, GaussianToy, bridge, noise_levels, reverse_diffusion
 
 TIMES = (0.02, 0.3, 0.7, 0.99)
 X = np.linspace(-2, 2, 9)

@@ -17,12 +17,57 @@
     }
   };
 
-  /** Formulas that scroll sideways can be reached with the keyboard, as the theme does for code. */
-  const reachFormulas = () => {
-    for (const box of document.querySelectorAll('mjx-container[display="true"]')) {
-      const scrolls = box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight;
-      if (scrolls) box.tabIndex = 0; else box.removeAttribute("tabindex");
+  /** What scrolls sideways can be reached with the keyboard, and fades where there is more. */
+  const SCROLLS = ".katex-display, span.math, div.highlight pre, .cell_output .output, " +
+    ".cell_output pre, .pst-scrollable-table-container";
+  const tellMore = (box) => {
+    const more = box.scrollWidth - box.clientWidth;
+    const scrolls = box.clientWidth > 0 && more > 1;
+    box.classList.toggle("more-before", scrolls && box.scrollLeft > 1);
+    box.classList.toggle("more-after", scrolls && box.scrollLeft < more - 1);
+    if (scrolls) box.tabIndex = 0; else box.removeAttribute("tabindex");
+  };
+  const tellScrolling = () => {
+    for (const part of document.querySelectorAll("span.math .base")) {
+      // A formula in a line breaks; a part that is too long for a line makes a box that scrolls.
+      const formula = part.closest(".math");
+      const room = formula.parentElement.clientWidth;
+      if (room > 0 && part.offsetWidth > room) formula.classList.add("unbroken");
     }
+    for (const box of document.querySelectorAll(SCROLLS)) tellMore(box);
+  };
+
+  /** A figure is a link to itself alone, where a phone can enlarge it. */
+  const linkFigures = () => {
+    for (const figure of document.querySelectorAll(".cell_output img")) {
+      if (figure.closest(".eam-fallback, a")) continue;
+      const link = document.createElement("a");
+      Object.assign(link, { className: "figure-alone", href: figure.src, title: "Open the figure" });
+      figure.replaceWith(link);
+      link.append(figure);
+    }
+  };
+
+  /** Paper is white, whatever the screen is. */
+  const { dataset } = document.documentElement;
+  let onScreen = null;
+  const toPaper = () => { onScreen = dataset.theme; dataset.theme = "light"; };
+  const toScreen = () => { dataset.theme = onScreen; };
+
+  /** Search quotes what a page says, not its table of contents; formulas without their commands. */
+  const quoteText = () => {
+    if (typeof Search === "undefined") return;
+    const { htmlToText } = Search;
+    Search.htmlToText = (text, anchor) => {
+      const page = new DOMParser().parseFromString(text, "text/html");
+      for (const part of page.querySelectorAll("#jb-print-docs-body, .bd-sidebar-secondary, pre")) {
+        part.remove();
+      }
+      for (const formula of page.querySelectorAll(".math")) {
+        formula.textContent = formula.textContent.replace(/\\[A-Za-z]*rm|\\[^A-Za-z]|[\\{}]/g, "");
+      }
+      return htmlToText(page.documentElement.outerHTML, anchor).replace(/\s+/g, " ");
+    };
   };
 
   /** The theme looks on resizing for what scrolls; folded parts have no size before. */
@@ -39,8 +84,12 @@
     name();
     freeCitations();
     tellMode();
-    window.MathJax?.startup?.promise?.then(reachFormulas);
-    window.addEventListener("resize", reachFormulas);
+    linkFigures();
+    tellScrolling();
+    window.addEventListener("resize", tellScrolling);
+    document.addEventListener("scroll", ({ target }) => {
+      if (target.matches?.(SCROLLS)) tellMore(target);
+    }, { capture: true, passive: true });
     new MutationObserver(tellMode)
       .observe(document.documentElement, { attributeFilter: ["data-mode"] });
     document.addEventListener("toggle", unfolded, true);
@@ -48,5 +97,8 @@
       if (event.target.closest?.(".toggle-button, .admonition-title")) unfolded();
     });
   };
+  window.addEventListener("beforeprint", toPaper);
+  window.addEventListener("afterprint", toScreen);
+  document.addEventListener("DOMContentLoaded", quoteText);
   window.addEventListener("load", start);
 })();

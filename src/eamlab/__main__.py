@@ -6,18 +6,17 @@ Thin: each command reads its options, calls functions of the library, and prints
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import os
 import re
+import shlex
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn
-
-import numpy as np
-import pandas as pd
 
 from eamlab import __version__
 
@@ -26,7 +25,7 @@ __all__ = ["main"]
 _EXAMPLES = """\
 examples:
   python -m eamlab info                           what is installed, and what is shipped
-  python -m eamlab check trials.csv --unit ms     how a file is read, and what is left out
+  python -m eamlab read trials.csv --unit ms      how a file is read, and what is left out
   python -m eamlab compose trials.csv --out here  the posterior of the population, by the networks
   python -m eamlab exact trials.csv               the same without networks: the answer key
   python -m eamlab train global --out mine        train a network of your own
@@ -67,26 +66,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-_KEYWORD = re.compile(r"\b(columns|unit|coding|min_trials|rt_range)\s?=")
-
-
 def _failed(error: BaseException | str) -> int:
-    text = " ".join(str(error).split())
-    if _KEYWORD.search(text):  # the library speaks of its own arguments
-        text += " (Here: --subject, --rt, --response, --unit, --coding, --min-trials, --rt-range.)"
-    print(f"eamlab: {text}", file=sys.stderr)
+    print(f"eamlab: {_in_options(' '.join(str(error).split()))}", file=sys.stderr)
     return 2
 
 
 def _train(arguments: list[str]) -> int:
-    if arguments and not {"-h", "--help"} & set(arguments):
-        os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    from eamlab.train import main as train
-
     try:
+        from eamlab.training import main as train
+
         train(arguments)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else _failed(str(stop.code or ""))
+    except (ValueError, ImportError) as error:  # the backend's
+        return _failed(error)
     return 0
 
 
@@ -115,9 +108,9 @@ def _parser() -> argparse.ArgumentParser:
 
     info = commands.add_parser("info", help="versions, shipped weights, and where they are")
     info.set_defaults(run=_info)
-    check = commands.add_parser("check", help="read a file of trials; say what was read, what not")
-    _add_file(check)
-    check.set_defaults(run=_check)
+    read = commands.add_parser("read", help="read a file of trials; say what was read, what not")
+    _add_file(read)
+    read.set_defaults(run=_read)
     compose = commands.add_parser("compose", help="the population's posterior by the networks")
     _add_file(compose)
     _add_draws(compose)
@@ -128,21 +121,45 @@ def _parser() -> argparse.ArgumentParser:
     _add_file(exact)
     _add_draws(exact)
     exact.set_defaults(run=_exact)
-    commands.add_parser("train", help="train a network (python -m eamlab.train)")
+    commands.add_parser("train", help="train a network; see `train --help`")
     return parser
 
 
 def _add_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="text file with a header and one row per trial")
-    parser.add_argument("--unit", choices=("s", "ms"), help="unit of the response times")
-    parser.add_argument("--subject", help="name of the column, if it is not found")
-    parser.add_argument("--rt", help="likewise")
-    parser.add_argument("--response", help="likewise")
+    parser.add_argument("--unit", choices=("s", "ms", "us"), help="unit of the response times")
+    parser.add_argument(
+        "--decimal", choices=(".", ","), metavar="MARK", help="of the times: a point or a comma"
+    )
+    who = parser.add_mutually_exclusive_group()
+    who.add_argument(
+        "--subject",
+        action="append",
+        help="name of the column, if it is not found; several times, if several columns name a "
+        "person together (numbers for all three columns, from 0: the file has no header)",
+    )
+    who.add_argument("--one-subject", action="store_true", help="all rows are of one person")
+    parser.add_argument("--rt", help="name of the column, if it is not found")
+    parser.add_argument("--response", help="likewise; that of the times, if their sign is it")
     parser.add_argument(
         "--coding",
         nargs=2,
         metavar=("LOWER", "UPPER"),
         help="the responses that stand for the lower and the upper bound",
+    )
+    parser.add_argument(
+        "--no-response",
+        action="append",
+        default=[],
+        metavar="VALUE",
+        help="beside --coding: a response that is none; ... for all others",
+    )
+    parser.add_argument(
+        "--missing",
+        action="append",
+        default=[],
+        metavar="VALUE",
+        help="a time or response that means missing",
     )
     parser.add_argument("--min-trials", type=int, help="leave out subjects with fewer")
     parser.add_argument(
@@ -161,18 +178,85 @@ def _add_draws(parser: argparse.ArgumentParser) -> None:
 # --------------------------------------------------------------------------------------------------
 
 
-def _trials(options: argparse.Namespace) -> Any:
-    from eamlab.trials import read_trials
+def _study(options: argparse.Namespace) -> Any:
+    from eamlab.reading import read_trials
 
-    columns = {k: v for k in ("subject", "rt", "response") if (v := getattr(options, k))}
     return read_trials(
         options.file,
-        columns=columns or None,
+        columns=_columns(options) or None,
         unit=options.unit,
-        coding=None if options.coding is None else dict(zip(options.coding, (0, 1), strict=True)),
+        decimal=options.decimal,
+        coding=_coding(options),
+        missing=options.missing,
         min_trials=options.min_trials,
         rt_range=None if options.rt_range is None else tuple(options.rt_range),
     )
+
+
+def _columns(options: argparse.Namespace) -> dict[str, Any]:
+    subject = list(dict.fromkeys(options.subject or []))  # advice repeats what was said
+    others = [options.rt, options.response]
+    told = (subject or options.one_subject) and all(others)
+    if told and all(name.isdecimal() for name in [*subject, *others]):  # no header
+        subject, others = [int(name) for name in subject], [int(name) for name in others]
+    columns = {k: v for k, v in zip(("rt", "response"), others, strict=True) if v is not None}
+    if options.one_subject:
+        columns["subject"] = None
+    elif subject:
+        columns["subject"] = subject if len(subject) > 1 else subject[0]
+    return columns
+
+
+def _coding(options: argparse.Namespace) -> dict[Any, int | None] | None:
+    if options.coding is None:
+        if options.no_response:
+            raise ValueError("--no-response needs --coding LOWER UPPER.")
+        return None
+    if len(set(options.coding)) < 2:
+        raise ValueError(f"--coding needs two values, got {options.coding[0]!r} twice.")
+    none = {... if value == "..." else value: None for value in options.no_response}
+    return dict(zip(options.coding, (0, 1), strict=True)) | none
+
+
+def _in_options(text: str) -> str:
+    """What the library says of its arguments, as options of the terminal."""
+    text = re.sub(r"`([^`]+)`", lambda found: f"`{_translated(found[1])}`", text)
+    return re.sub(r"\b(min_trials|rt_range)\b", lambda found: _option(found[1]), text)
+
+
+def _translated(call: str) -> str:
+    """``unit='ms'`` as ``--unit ms``; anything else as it is."""
+    try:
+        parsed = ast.parse(f"_({call})", mode="eval").body
+        keywords = parsed.keywords if isinstance(parsed, ast.Call) else []
+        given = [(str(keyword.arg), ast.literal_eval(keyword.value)) for keyword in keywords]
+    except (SyntaxError, ValueError):
+        return call
+    if not given:
+        return call
+    return " ".join(part for name, value in given for part in _parts(name, value))
+
+
+def _parts(name: str, value: Any) -> Iterable[str]:
+    if name == "columns":
+        for role, column in value.items():
+            several = column if isinstance(column, list) else [column]
+            yield from (_option("one-subject" if x is None else role, x) for x in several)
+    elif name == "coding":
+        bounds = {bound: key for key, bound in value.items()}
+        if {0, 1} <= set(bounds):
+            yield _option(name, bounds[0], bounds[1])
+        none = (key for key, bound in value.items() if bound is None)
+        yield from (_option("no-response", "..." if key is ... else key) for key in none)
+    elif name == "missing":
+        yield from (_option(name, x) for x in value)
+    else:
+        yield _option(name, *(value if isinstance(value, tuple) else (value,)))
+
+
+def _option(name: str, *values: Any) -> str:
+    texts = [shlex.quote(str(value)) for value in values if value is not None]
+    return " ".join([f"--{name.replace('_', '-')}", *texts])
 
 
 def _info(options: argparse.Namespace) -> None:
@@ -186,11 +270,10 @@ def _info(options: argparse.Namespace) -> None:
     print(f"weights: {package / 'weights'}")
     for file in sorted((package / "weights").glob("*.json")):
         print(f"  {_card_line(file)}")
-    print(f"data: {package / 'data'}")
 
 
 def _card_line(file: Path) -> str:
-    card = json.loads(file.read_text())
+    card = json.loads(file.read_text(encoding="utf-8"))
     sizes = card["training"]["group_sizes"]
     groups = (
         f"groups of {min(sizes)} to {max(sizes)}" if len(sizes) > 1 else f"groups of {sizes[0]}"
@@ -202,36 +285,36 @@ def _card_line(file: Path) -> str:
     )
 
 
-def _check(options: argparse.Namespace) -> None:
-    trials = _trials(options)
-    print(trials)
-    print(trials.table.describe().loc[["mean", "min", "max"]].round(3).to_string())
+def _read(options: argparse.Namespace) -> None:
+    study = _study(options)
+    print(_in_options(str(study)))
+    print(study.table.describe().loc[["mean", "min", "max"]].round(3).to_string())
 
 
 def _compose(options: argparse.Namespace) -> None:
     _positive(options)
-    trials = _trials(options)
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    study = _study(options)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from eamlab.compose import compose
+    from eamlab.composition.posterior import compose
     from eamlab.workflows import load_pretrained
 
     workflow = load_pretrained(options.weights, folder=options.folder)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        draws = compose(workflow, trials.by_subject, num_samples=options.samples, seed=options.seed)
-    _report(options, trials, draws, [w for w in caught if w.category is UserWarning])
+        draws = compose(workflow, study, num_samples=options.samples, seed=options.seed)
+    _report(options, study, draws, [w for w in caught if w.category is UserWarning])
 
 
 def _exact(options: argparse.Namespace) -> None:
     _positive(options)
-    trials = _trials(options)
-    from eamlab.reference import ReferenceWarning, exact_posterior
+    study = _study(options)
+    from eamlab.model.eam import EAM
+    from eamlab.reference.posterior import ReferenceWarning, exact
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ReferenceWarning)
-        posterior = exact_posterior(trials.by_subject, options.samples, seed=options.seed)
-    _report(options, trials, posterior.samples, caught)
+        draws = exact(study, EAM, options.samples, seed=options.seed)
+    _report(options, study, draws, caught)
 
 
 def _positive(options: argparse.Namespace) -> None:
@@ -242,27 +325,14 @@ def _positive(options: argparse.Namespace) -> None:
         raise ValueError(f"--seed must not be negative, got {options.seed}.")
 
 
-def _report(
-    options: argparse.Namespace, trials: Any, draws: Mapping[str, Any], caught: Sequence[Any]
-) -> None:
-    print(trials)
+def _report(options: argparse.Namespace, study: Any, draws: Any, caught: Sequence[Any]) -> None:
+    print(_in_options(str(study)))
     for warning in caught:
         print(f"warning: {warning.message}", file=sys.stderr)
-    print(_summary(draws).to_string(float_format="{:.3f}".format))
+    print(draws.summary().to_string(float_format="{:.3f}".format))
     if options.out is not None:
-        from eamlab.results import write_results
-
-        files = write_results(options.out, draws, trials=trials, netcdf=False)
+        files = draws.write(options.out, study)
         print("written:", *(str(file) for file in files.values()))
-
-
-def _summary(draws: Mapping[str, Any]) -> pd.DataFrame:
-    """Mean, sd and the central 90 % of each parameter."""
-    from eamlab.priors import GROUP_PRIOR
-
-    columns = {name: np.ravel(draws[name]).astype(float) for name in GROUP_PRIOR.names}
-    rows = {name: [x.mean(), x.std(), *np.quantile(x, (0.05, 0.95))] for name, x in columns.items()}
-    return pd.DataFrame.from_dict(rows, "index", columns=["mean", "sd", "5 %", "95 %"])
 
 
 if __name__ == "__main__":

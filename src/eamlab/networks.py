@@ -2,18 +2,18 @@
 
 ``SubjectSummary`` condenses the trials of one subject, ``GroupSummary`` the subjects of one group.
 ``AnchoredDiffusionModel`` and ``AnchoredConsistencyModel`` are BayesFlow's diffusion and
-consistency models with a learned Gaussian to start from. ``CompiledSampler`` is BayesFlow's
-sampler without its hold on memory.
+consistency models with a learned Gaussian to start from. ``CompiledDiffusionModel`` is BayesFlow's
+diffusion model without its hold on memory, which the anchored one lacks, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import keras
+from eamlab.backend import keras
+
 import numpy as np
-from bayesflow.estimators.helpers import Sampler
 from bayesflow.networks import (
     DiffusionModel,
     SetTransformer,
@@ -22,15 +22,14 @@ from bayesflow.networks import (
 )
 from bayesflow.networks.inference.diffusion.schedules import CosineNoiseSchedule
 from bayesflow.types import Tensor
+from bayesflow.utils import weighted_mean
 from bayesflow.utils.serialization import serializable
 from keras import ops
-
-from eamlab.priors import GROUP_PRIOR
 
 __all__ = [
     "AnchoredConsistencyModel",
     "AnchoredDiffusionModel",
-    "CompiledSampler",
+    "CompiledDiffusionModel",
     "EvenNoiseSchedule",
     "GroupSummary",
     "PooledSummary",
@@ -45,6 +44,8 @@ _LEAST_VARIANCE = 1e-3
 """Keeps the logarithm of a variance finite for a group of one subject."""
 _SLOWEST_RT = 20.0
 """Seconds; stands for a choice that a subject never made."""
+_NEVER = 1e6
+"""Seconds, beyond any response."""
 
 
 def trial_features(trials: Tensor) -> Tensor:
@@ -84,12 +85,13 @@ def fastest_responses(trials: Tensor) -> Tensor:
     Returns
     -------
     tensor (..., 2)
-        ``log rt + 0.5``; for a choice that never occurs, that of a very slow response.
+        ``log rt + 0.5``; for a choice that never occurs, that of a response 20 s slower than the
+        fastest of the other, whether or not there are missing trials.
     """
     choice, rt = trials[..., 0:1], trials[..., 1:2]
-    of_choice = ops.concatenate([1.0 - choice, choice], axis=-1) * ops.cast(rt > 0.0, rt.dtype)
-    slow = _SLOWEST_RT * (1.0 - of_choice)
-    return ops.log(ops.min(ops.maximum(rt, _SHORTEST_RT) + slow, axis=-2)) + 0.5
+    other = _SLOWEST_RT * ops.concatenate([choice, 1.0 - choice], axis=-1)
+    missing = _NEVER * ops.cast(rt <= 0.0, rt.dtype)
+    return ops.log(ops.min(ops.maximum(rt, _SHORTEST_RT) + other + missing, axis=-2)) + 0.5
 
 
 def _mlp(widths: Sequence[int], name: str) -> keras.Sequential:
@@ -248,7 +250,34 @@ class EvenNoiseSchedule(CosineNoiseSchedule):
 
 
 @serializable("eamlab")
-class AnchoredDiffusionModel(DiffusionModel):
+class CompiledDiffusionModel(DiffusionModel):
+    """BayesFlow's diffusion model, sampled in a program that takes the conditions as an argument.
+
+    BayesFlow compiles its solver around the conditions, and TensorFlow never frees what such a
+    graph holds: every draw for 10,000 subjects in groups of five would keep another 50 MB, a copy
+    of all summaries for each of 100 draws. An argument is not held.
+    """
+
+    def sample(self, batch_shape: Any, conditions: Tensor = None, **kwargs: Any) -> Tensor:
+        """Draw samples; see ``bayesflow.networks.DiffusionModel``."""
+        if conditions is None:
+            return super().sample(batch_shape, **kwargs)
+
+        import tensorflow as tf
+
+        sample = super().sample
+
+        def draw(conditions: Tensor) -> Tensor:
+            return sample(batch_shape, conditions=conditions, **kwargs)
+
+        draws = tf.function(draw, autograph=False)(conditions)
+        if bool(ops.all(ops.isnan(draws))):  # BayesFlow's own check is skipped inside a graph
+            raise RuntimeError("All values are NaNs in state during integration.")
+        return draws
+
+
+@serializable("eamlab")
+class AnchoredDiffusionModel(CompiledDiffusionModel):
     r"""Diffusion model that starts from a Gaussian posterior and learns what is not Gaussian.
 
     The first statistics of the condition are read as a mean :math:`m` and a factor :math:`A` of a
@@ -270,12 +299,24 @@ class AnchoredDiffusionModel(DiffusionModel):
     anchor_weight : float, default 0.02
         Weight of the Gaussian's own negative log likelihood in the loss.
     **kwargs
-        As for :class:`bayesflow.networks.DiffusionModel`.
+        As for :class:`bayesflow.networks.DiffusionModel`, but for ``prediction_type`` and
+        ``loss_type``.
+
+    Raises
+    ------
+    ValueError
+        If one of these two is given; in use, for an ``observed_condition_mask``.
     """
 
     def __init__(
         self, *, noise_levels: int = 8, anchor_weight: float = 0.02, **kwargs: Any
     ) -> None:
+        fixed = {"prediction_type", "loss_type"} & set(kwargs)
+        if fixed:
+            raise ValueError(
+                f"{sorted(fixed)} cannot be chosen: an anchored network predicts the denoised "
+                "parameters, and its loss is that of the noise; leave them out."
+            )
         super().__init__(prediction_type="x", loss_type="noise", **kwargs)
         self.noise_levels, self.anchor_weight = noise_levels, anchor_weight
 
@@ -345,16 +386,27 @@ class AnchoredDiffusionModel(DiffusionModel):
         )
 
     def compute_metrics(
-        self, x: Tensor, conditions: Tensor = None, stage: str = "training", **kwargs: Any
+        self,
+        x: Tensor,
+        conditions: Tensor = None,
+        stage: str = "training",
+        sample_weight: Tensor = None,
+        **kwargs: Any,
     ) -> dict[str, Tensor]:
         """Compute the noise loss at several levels per group, and the Gaussian's likelihood."""
-        many = [ops.concatenate([a] * self.noise_levels, axis=0) for a in (x, conditions)]
-        metrics = super().compute_metrics(*many, stage=stage, **kwargs)
+        _refuse_masks(kwargs, ("observed_condition_mask",), "reads its Gaussian from all of them")
+
+        def repeated(values: Any) -> Any:
+            batched = getattr(values, "shape", ())[:1] == x.shape[:1]
+            return ops.concatenate([values] * self.noise_levels, axis=0) if batched else values
+
+        many = {k: repeated(v) for k, v in {**kwargs, "sample_weight": sample_weight}.items()}
+        metrics = super().compute_metrics(repeated(x), repeated(conditions), stage=stage, **many)
         mean, precision = self.anchor(conditions, x.shape[-1])
         gap = x - mean
         square = ops.sum(gap * _apply(precision, gap), axis=-1)
-        likelihood = 0.5 * ops.mean(square - ops.slogdet(precision)[1])
-        return metrics | {"loss": metrics["loss"] + self.anchor_weight * likelihood}
+        surprise = weighted_mean(0.5 * (square - ops.slogdet(precision)[1]), sample_weight)
+        return metrics | {"loss": metrics["loss"] + self.anchor_weight * surprise}
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the network."""
@@ -373,6 +425,24 @@ def _gaussian(values: Tensor, dim: int, known: Tensor | float = 1.0) -> tuple[Te
     below = _lower(values[..., 2 * dim : 2 * dim + dim * (dim - 1) // 2], dim)
     factor = scale[..., None] * (below + eye)
     return mean, ops.matmul(factor, ops.swapaxes(factor, -1, -2)) + eye
+
+
+_TARGET_MASKS = (
+    "fixed_target_mask",
+    "fixed_target_value",
+    "infer_target_mask",
+    "observed_condition_mask",
+)
+
+
+def _refuse_masks(given: Mapping[str, Any], names: Sequence[str], why: str) -> None:
+    """Refuse BayesFlow's masks that an anchored network cannot honour."""
+    found = [name for name in names if given.get(name) is not None]
+    if found:
+        raise ValueError(
+            f"{found[0]} cannot be used: an anchored network {why}; leave it out, or train "
+            "BayesFlow's own network."
+        )
 
 
 def _known(conditions: Tensor) -> Tensor:
@@ -405,22 +475,35 @@ class AnchoredConsistencyModel(StableConsistencyModel):
     non-decision time is known ten times better than its population, the drift hardly. The
     consistency model learns what is not standard normal in w, and its draws are mapped back.
 
-    The first seven condition columns must be the group parameters in the order of
-    ``GROUP_PRIOR.names``, standardized by their prior; the targets are nu, log alpha and log t0.
+    The first condition columns must be the group parameters, standardized by their prior.
 
     Parameters
     ----------
+    population : sequence of (int, int)
+        For each target the columns of the conditions that hold its mean and its log sd.
+    prior_means, prior_sds : sequence of float
+        Of the group parameters, in the order of the columns.
     anchor_widths : sequence of int
         Hidden widths of the network of the Gaussian.
     **kwargs
         As for :class:`bayesflow.networks.StableConsistencyModel`.
     """
 
-    def __init__(self, anchor_widths: Sequence[int] = (96, 96), **kwargs: Any) -> None:
+    def __init__(
+        self,
+        population: Sequence[tuple[int, int]],
+        prior_means: Sequence[float],
+        prior_sds: Sequence[float],
+        anchor_widths: Sequence[int] = (96, 96),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
+        self.population = tuple((int(mean), int(log_sd)) for mean, log_sd in population)
+        self.prior_means, self.prior_sds = tuple(prior_means), tuple(prior_sds)
         self.anchor_widths = tuple(anchor_widths)
         self.anchor_net = _mlp(self.anchor_widths, "anchor_net")
-        self.anchor_out = keras.layers.Dense(9, name="anchor_out")
+        dim = len(self.population)
+        self.anchor_out = keras.layers.Dense(2 * dim + dim * (dim - 1) // 2, name="anchor_out")
 
     def build(self, xz_shape: Any, conditions_shape: Any = None) -> None:
         """Create the weights."""
@@ -431,29 +514,44 @@ class AnchoredConsistencyModel(StableConsistencyModel):
         self.anchor_out.build((*conditions_shape[:-1], self.anchor_widths[-1]))
 
     def _population(self, conditions: Tensor) -> tuple[Tensor, Tensor]:
-        means = np.asarray(GROUP_PRIOR.means, dtype="float32")
-        sds = np.asarray(GROUP_PRIOR.sds, dtype="float32")
-        group = conditions[..., :7] * sds + means
-        return group[..., 0:3], ops.exp(group[..., 3:6])
+        means, sds = (np.asarray(a, dtype="float32") for a in (self.prior_means, self.prior_sds))
+        group = conditions[..., : len(means)] * sds + means
+        columns = np.asarray(self.population)
+        mean, log_sd = (ops.take(group, columns[:, i], axis=-1) for i in range(2))
+        return mean, ops.exp(log_sd)
 
     def anchor(self, conditions: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the Gaussian's mean (..., 3) and the factor (..., 3, 3) of its precision, in z."""
-        mean, precision = _gaussian(self.anchor_out(self.anchor_net(conditions)), 3)
+        """Return the Gaussian's mean (..., n) and the factor (..., n, n) of its precision, in z."""
+        values = self.anchor_out(self.anchor_net(conditions))
+        mean, precision = _gaussian(values, len(self.population))
         return mean, ops.cholesky(precision)
 
     def compute_metrics(
-        self, x: Tensor, conditions: Tensor = None, stage: str = "training", **kwargs: Any
+        self,
+        x: Tensor,
+        conditions: Tensor = None,
+        stage: str = "training",
+        sample_weight: Tensor = None,
+        **kwargs: Any,
     ) -> dict[str, Tensor]:
         """Compute the consistency loss in w and the Gaussian's likelihood, which alone moves it."""
+        _refuse_masks(
+            kwargs, _TARGET_MASKS, "infers all targets together, in coordinates of its own"
+        )
         mu, sigma = self._population(conditions)
         mean, factor = self.anchor(conditions)
         w = _apply(ops.swapaxes(factor, -1, -2), (x - mu) / sigma - mean)
         diagonal = ops.diagonal(factor, axis1=-2, axis2=-1)
         surprise = ops.sum(0.5 * ops.square(w) - ops.log(diagonal), axis=-1)
-        metrics = super().compute_metrics(ops.stop_gradient(w), conditions, stage, **kwargs)
-        return metrics | {"loss": metrics["loss"] + ops.mean(surprise)}
+        metrics = super().compute_metrics(
+            ops.stop_gradient(w), conditions, stage, sample_weight=sample_weight, **kwargs
+        )
+        return metrics | {"loss": metrics["loss"] + weighted_mean(surprise, sample_weight)}
 
     def _inverse(self, z: Tensor, conditions: Tensor = None, **kwargs: Any) -> Tensor:
+        _refuse_masks(
+            kwargs, _TARGET_MASKS, "infers all targets together, in coordinates of its own"
+        )
         mu, sigma = self._population(conditions)
         mean, factor = self.anchor(conditions)
         w = super()._inverse(z, conditions, **kwargs)
@@ -462,7 +560,8 @@ class AnchoredConsistencyModel(StableConsistencyModel):
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the network."""
-        return super().get_config() | {"anchor_widths": self.anchor_widths}
+        names = ("population", "prior_means", "prior_sds", "anchor_widths")
+        return super().get_config() | {name: getattr(self, name) for name in names}
 
 
 @serializable("eamlab")
@@ -491,32 +590,3 @@ class PooledSummary(SummaryNetwork):
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
         return super().get_config() | {"summary_dim": self.summary_dim}
-
-
-@serializable("eamlab.networks")
-class CompiledSampler(Sampler):
-    """BayesFlow's sampler, compiled with the conditions as an argument.
-
-    BayesFlow compiles its solver around the conditions, and TensorFlow never frees what such a
-    graph holds: every draw for 10,000 subjects in groups of five would keep another 50 MB, a copy
-    of all summaries for each of 100 draws. An argument is not held.
-    """
-
-    def sample(
-        self, inference_network: Any, num_samples: int, conditions: Any = None, **kwargs: Any
-    ) -> Tensor:
-        """Draw `num_samples` per condition; see ``bayesflow.estimators.helpers.Sampler``."""
-        sample = super().sample
-        in_batches = kwargs.get("batch_size") is not None
-        if conditions is None or in_batches or keras.backend.backend() != "tensorflow":
-            return sample(inference_network, num_samples, conditions, **kwargs)
-
-        import tensorflow as tf
-
-        def draw(conditions: Tensor) -> Tensor:
-            return sample(inference_network, num_samples, conditions, **kwargs)
-
-        draws = tf.function(draw, autograph=False)(conditions)
-        if bool(ops.all(ops.isnan(draws))):  # BayesFlow's own check is skipped inside a graph
-            raise RuntimeError("All values are NaNs in state during integration.")
-        return draws

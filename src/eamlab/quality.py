@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import bayesflow as bf
-import keras
+from eamlab.backend import bf, keras
+
 import numpy as np
 
-from eamlab.compose import compose
-from eamlab.priors import GROUP_PRIOR, SUBJECT_NAMES
-from eamlab.simulate import simulate_studies
-from eamlab.workflows import TrainingSettings
+from eamlab.composition.posterior import compose
+from eamlab.study import Study
+from eamlab.workflows import TrainingSettings, model_of
 
 __all__ = ["calibration_and_recovery", "measure_quality"]
 
@@ -93,15 +92,14 @@ def measure_quality(
         ``seed``, ``n``, ``n_draws`` and, per group size, what `calibration_and_recovery` returns.
     """
     seed = settings.seed + _QUALITY_SEED_OFFSET if seed is None else seed
+    model = model_of(workflow)
     result: dict[str, Any] = {"seed": seed, "n": n, "n_draws": n_draws}
     for size in sorted(set(settings.group_sizes)):
-        data = simulate_studies(
-            n, size, settings.n_trials, seed=seed + size, scheme=settings.scheme
-        )
+        data = model.sample(n, size, settings.n_trials, seed=seed + size, **settings.options)
         if kind == "local":
             data["sim_data"] = data["sim_data"][:, 0]
         draw = _group_draws if kind == "global" else _subject_draws
-        names = GROUP_PRIOR.names if kind == "global" else SUBJECT_NAMES
+        names = model.prior.names if kind == "global" else model.person_names
         result[str(size)] = calibration_and_recovery(
             draw(workflow, data, n_draws, seed), data, names
         )
@@ -112,14 +110,16 @@ def _group_draws(
     workflow: bf.CompositionalWorkflow, data: Mapping[str, np.ndarray], n_draws: int, seed: int
 ) -> Mapping[str, np.ndarray]:
     """Draw from the posterior of each group by itself."""
-    size = data["sim_data"].shape[1]
-    return compose(workflow, data["sim_data"], num_samples=n_draws, group_size=size, seed=seed)
+    studies = [Study(trials) for trials in data["sim_data"]]
+    size = len(studies[0])
+    drawn = compose(workflow, studies, num_samples=n_draws, group_size=size, seed=seed)
+    return {k: np.stack([draws[k] for draws in drawn])[..., None] for k in drawn[0]}
 
 
 def _subject_draws(
     workflow: bf.BasicWorkflow, data: Mapping[str, np.ndarray], n_draws: int, seed: int
 ) -> Mapping[str, np.ndarray]:
     """Draw from the posterior of each subject given the true group parameters."""
-    needed = {k: data[k] for k in ("sim_data", *GROUP_PRIOR.names)}
+    needed = {k: data[k] for k in ("sim_data", *model_of(workflow).prior.names)}
     generator = keras.random.SeedGenerator(seed)
     return workflow.sample(num_samples=n_draws, conditions=needed, seed=generator)

@@ -10,26 +10,28 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import bayesflow as bf
+from eamlab.backend import bf
+
 import numpy as np
 
+from eamlab.model.eam import EAM
+from eamlab.model.model import Model, Seed, check_count, seed_sequence
 from eamlab.networks import (
     AnchoredConsistencyModel,
     AnchoredDiffusionModel,
-    CompiledSampler,
+    CompiledDiffusionModel,
     EvenNoiseSchedule,
     GroupSummary,
     PooledSummary,
     SubjectSummary,
 )
-from eamlab.priors import GROUP_PRIOR, SUBJECT_NAMES
-from eamlab.simulate import make_simulator
 
 __all__ = [
     "PRESETS",
@@ -39,6 +41,8 @@ __all__ = [
     "global_workflow",
     "load_pretrained",
     "local_workflow",
+    "make_simulator",
+    "model_of",
 ]
 
 # BayesFlow announces every fit and every draw at level INFO; the progress bars say the same.
@@ -57,8 +61,11 @@ SCORES = ("anchored", "plain")
 _CONSISTENCY_STEPS = 3
 """Sampling steps of the local network: as well calibrated as with the library's 15, and faster."""
 
-PRETRAINED = ("global", "global-pooled", "local")
+PRETRAINED = ("global", "local")
 """Names of the shipped networks."""
+
+MODELS = {model.name: model for model in (EAM,)}
+"""The shipped models, by the names that model cards know them by."""
 
 
 @dataclass(frozen=True)
@@ -88,24 +95,36 @@ class TrainingSettings:
 
     ``group_sizes`` is walked through batch by batch, so an entry that stands twice is trained
     twice as often. A batch holds ``batch_size`` groups, or fewer where these would have more than
-    ``trials_per_batch`` trials, for equal cost. Every ``ragged_every``-th batch has
-    another number of trials than ``n_trials``, between 10 and 200 and different for each subject.
+    ``trials_per_batch`` trials, for equal cost. Every ``ragged_every``-th batch has another
+    number of trials than ``n_trials``, within ``trial_range`` and different for each subject.
     ``averaging`` is the momentum of the moving average over the weights of past steps that the
-    training ends with.
+    training ends with. ``scheme`` is an option of the model's simulator, whose default is taken
+    where it is None.
     """
 
     epochs: int
     batches_per_epoch: int = 256
     batch_size: int = 64
     learning_rate: float = 5e-4
-    scheme: str = "exact"
+    scheme: str | None = None
     group_sizes: tuple[int, ...] = (5,)
     n_trials: int = 30
     offline: bool = False
     trials_per_batch: int | None = None
     ragged_every: int | None = None
+    trial_range: tuple[int, int] = (10, 200)
     averaging: float | None = None
     seed: int = 2026
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the simulator."""
+        return {} if self.scheme is None else {"scheme": self.scheme}
+
+    @property
+    def trials_seen(self) -> tuple[int, int]:
+        """Fewest and most trials of a subject in the training."""
+        return (self.n_trials, self.n_trials) if self.ragged_every is None else self.trial_range
 
     def batch_size_of(self, group_size: int, n_trials: int) -> int:
         """Return the number of groups of `group_size` in a batch."""
@@ -199,7 +218,7 @@ PRESETS: dict[str, Preset] = {
         ),
     )
 }
-"""The named presets: ``tutorial``, ``comparison``, ``quick`` and ``full``."""
+"""The named presets ``tutorial``, ``comparison``, ``quick`` and ``full``."""
 
 
 def get_preset(preset: str | Preset) -> Preset:
@@ -211,7 +230,7 @@ def get_preset(preset: str | Preset) -> Preset:
     return PRESETS[preset]
 
 
-def _base_adapter() -> bf.Adapter:
+def _base_adapter(model: Model) -> bf.Adapter:
     """Float32 arrays, group parameters as prior z-scores.
 
     Standardizing by the prior's own moments rather than a batch's keeps the diffused prior
@@ -219,30 +238,34 @@ def _base_adapter() -> bf.Adapter:
     relies on.
     """
     adapter = bf.Adapter().to_array().convert_dtype("float64", "float32")
-    for p in GROUP_PRIOR.parameters:
+    for p in model.prior.parameters:
         adapter = adapter.standardize(p.name, mean=p.mean, std=p.sd)
     return adapter.rename("sim_data", "summary_variables")
 
 
-def global_adapter() -> bf.Adapter:
-    """Build the adapter of the global workflow: seven group parameters from ``sim_data``."""
-    names = list(GROUP_PRIOR.names)
-    adapter = _base_adapter().concatenate(names, into="inference_variables")
+def global_adapter(model: Model) -> bf.Adapter:
+    """Build the adapter of the global workflow: the group parameters from ``sim_data``."""
+    names = list(model.prior.names)
+    adapter = _base_adapter(model).concatenate(names, into="inference_variables")
     return adapter.keep(["inference_variables", "summary_variables"])
 
 
-def local_adapter() -> bf.Adapter:
-    """Build the adapter of the local workflow: nu, log alpha, log t0 given the group parameters."""
+def local_adapter(model: Model) -> bf.Adapter:
+    """Build the adapter of the local workflow: a person's parameters, given the group's.
+
+    Positive parameters are inferred on the log scale, on which they are normal over people.
+    """
     adapter = (
-        _base_adapter()
-        .log(["alpha", "t0"])
-        .concatenate(list(SUBJECT_NAMES), into="inference_variables")
-        .concatenate(list(GROUP_PRIOR.names), into="inference_conditions")
+        _base_adapter(model)
+        .log([p.name for p in model.people if p.positive])
+        .concatenate(list(model.person_names), into="inference_variables")
+        .concatenate(list(model.prior.names), into="inference_conditions")
     )
     return adapter.keep(["inference_variables", "inference_conditions", "summary_variables"])
 
 
 def global_workflow(
+    model: Model = EAM,
     *,
     network: NetworkSettings | None = None,
     preset: str | Preset = "quick",
@@ -251,11 +274,13 @@ def global_workflow(
 ) -> bf.CompositionalWorkflow:
     """Build the (untrained) global workflow.
 
-    A score-based ``DiffusionModel`` on the seven group parameters, conditioned on a summary
-    network over the trials of a small group of subjects.
+    A score-based ``DiffusionModel`` on the group parameters, conditioned on a summary network over
+    the trials of a small group of subjects.
 
     Parameters
     ----------
+    model : Model, default `eamlab.EAM`
+        Whose group parameters.
     network : NetworkSettings, optional
         Sizes of the networks; those of `preset` by default.
     preset : {"tutorial", "comparison", "quick", "full"} or Preset, default "quick"
@@ -269,7 +294,7 @@ def global_workflow(
     Returns
     -------
     bayesflow.CompositionalWorkflow
-        With ``.simulator`` set to groups of the preset's first size.
+        With ``.simulator`` set to groups of the preset's first size, and ``.model``.
 
     Raises
     ------
@@ -284,19 +309,20 @@ def global_workflow(
     training = preset.global_training
     workflow = bf.CompositionalWorkflow(
         simulator=make_simulator(
-            n_subjects=training.group_sizes[0], n_trials=training.n_trials, scheme=training.scheme
+            model, training.group_sizes[0], training.n_trials, **training.options
         ),
-        adapter=global_adapter(),
+        adapter=global_adapter(model),
         inference_network=inference_network,
         summary_network=summary_network,
         initial_learning_rate=learning_rate or training.learning_rate,
         standardize=None,
     )
-    workflow.estimator.sampler = CompiledSampler()
+    workflow.model = model
     return workflow
 
 
 def local_workflow(
+    model: Model = EAM,
     *,
     network: NetworkSettings | None = None,
     preset: str | Preset = "quick",
@@ -304,11 +330,13 @@ def local_workflow(
 ) -> bf.BasicWorkflow:
     """Build the (untrained) local workflow.
 
-    A ``StableConsistencyModel`` on (nu, log alpha, log t0) of one subject, conditioned on the
-    summary of the subject's trials and on the seven group parameters.
+    A ``StableConsistencyModel`` on the parameters of one subject, conditioned on the summary of
+    the subject's trials and on the group parameters.
 
     Parameters
     ----------
+    model : Model, default `eamlab.EAM`
+        Whose parameters.
     network : NetworkSettings, optional
         Sizes of the networks; those of `preset` by default.
     preset : {"tutorial", "comparison", "quick", "full"} or Preset, default "quick"
@@ -322,27 +350,125 @@ def local_workflow(
     """
     preset = get_preset(preset)
     network = network or preset.local_network
-    return bf.BasicWorkflow(
-        simulator=_subject_simulator(preset.local_training),
-        adapter=local_adapter(),
+    columns = {name: i for i, name in enumerate(model.prior.names)}
+    workflow = bf.BasicWorkflow(
+        simulator=_subject_simulator(model, preset.local_training),
+        adapter=local_adapter(model),
         inference_network=AnchoredConsistencyModel(
-            subnet_kwargs=_subnet(network), steps=_CONSISTENCY_STEPS
+            [(columns[p.mean], columns[p.log_sd]) for p in model.people],
+            model.prior.means.tolist(),
+            model.prior.sds.tolist(),
+            subnet_kwargs=_subnet(network),
+            steps=_CONSISTENCY_STEPS,
         ),
         summary_network=SubjectSummary(summary_dim=network.summary_dim),
         initial_learning_rate=learning_rate or preset.local_training.learning_rate,
         standardize=None,
     )
+    workflow.model = model
+    return workflow
 
 
-def _subject_simulator(settings: TrainingSettings) -> bf.simulators.Simulator:
+def model_of(workflow: Any) -> Model:
+    """Return the model that a workflow knows.
+
+    Raises
+    ------
+    ValueError
+        If it knows none.
+    """
+    model = getattr(workflow, "model", None)
+    if not isinstance(model, Model):
+        raise ValueError(
+            f"workflow does not know its model ({type(workflow).__name__}); make it with "
+            "el.global_workflow, el.local_workflow or el.load_pretrained, or set workflow.model."
+        )
+    return model
+
+
+def make_simulator(
+    model: Model = EAM,
+    n_subjects: int = 5,
+    n_trials: int = 30,
+    *,
+    seed: Seed | None = None,
+    **options: Any,
+) -> bf.simulators.Simulator:
+    """Build a model's studies as a BayesFlow simulator: group, people, trials, in sequence.
+
+    Parameters
+    ----------
+    model : Model, default `eamlab.EAM`
+        What to simulate.
+    n_subjects : int, default 5
+        People per study.
+    n_trials : int, default 30
+        Trials per person.
+    seed : int, numpy.random.SeedSequence or numpy.random.Generator, optional
+        Seeds the simulator once, when it is made: its successive ``sample`` calls give new
+        studies, and a simulator made with the same seed gives the same sequence of them. By
+        default the operating system provides a seed.
+    **options
+        For the model's `simulate`, such as ``scheme``.
+
+    Returns
+    -------
+    bayesflow.simulators.SequentialSimulator
+        ``.sample((batch,))`` returns the keys of `Model.sample`, with ``batch`` for ``n_studies``.
+        Group parameters given as keywords stay fixed: ``.sample((8,), mu_nu=1.0)``.
+        ``.sample_parallel((batch,), n_jobs=2, seed=1)`` draws every study in a job of its own;
+        BayesFlow reseeds each from its own `seed` argument, so that no two are alike.
+
+    Raises
+    ------
+    ValueError
+        If a count is below 1.
+
+    See Also
+    --------
+    eamlab.simulate : The same in one call, and faster.
+
+    Notes
+    -----
+    Each worker of ``sample_parallel`` imports BayesFlow before its first study, which takes longer
+    than simulating thousands of studies without it; ``sample`` already uses all cores.
+    """
+    check_count("n_subjects", n_subjects)
+    check_count("n_trials", n_trials)
+    # BayesFlow finds this generator in the closures below and reseeds it in every parallel job.
+    rng = np.random.default_rng(None if seed is None else seed_sequence(seed))
+
+    class Held:
+        """What BayesFlow must not search: it fails in numba's functions, but skips classes."""
+
+        of = model
+
+    def group(batch_shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+        draws = Held.of.prior.sample(math.prod(batch_shape), rng)
+        return {k: v.reshape(*batch_shape, 1) for k, v in draws.items()}
+
+    def people(batch_shape: tuple[int, ...], **values: np.ndarray) -> dict[str, np.ndarray]:
+        draws = Held.of.sample_people(values, n_subjects, rng)
+        return {k: v.reshape(*batch_shape, n_subjects) for k, v in draws.items()}
+
+    def trials(batch_shape: tuple[int, ...], **values: np.ndarray) -> dict[str, np.ndarray]:
+        return {"sim_data": Held.of.trials_of(values, n_trials, seed=rng, **options)}
+
+    batched = {"is_batched": True}
+    return bf.make_simulator(
+        [group, people, trials], {"group": batched, "people": batched, "trials": batched}
+    )
+
+
+def _subject_simulator(model: Model, settings: TrainingSettings) -> bf.simulators.Simulator:
     """Simulate single subjects: ``sim_data`` is (batch, n_trials, 2)."""
 
     def drop_subject_axis(
-        batch_shape: tuple[int, ...], sim_data: np.ndarray, timed_out: np.ndarray
+        batch_shape: tuple[int, ...], sim_data: np.ndarray
     ) -> dict[str, np.ndarray]:
-        return {"sim_data": sim_data[..., 0, :, :], "timed_out": timed_out[..., 0, :]}
+        return {"sim_data": sim_data[..., 0, :, :]}
 
-    studies = make_simulator(n_subjects=1, n_trials=settings.n_trials, scheme=settings.scheme)
+    studies = make_simulator(model, 1, settings.n_trials, **settings.options)
     last = bf.simulators.LambdaSimulator(drop_subject_axis, is_batched=True)
     return bf.simulators.SequentialSimulator([studies, last])
 
@@ -352,7 +478,7 @@ def _global_networks(network: NetworkSettings) -> tuple[Any, Any]:
     kind = PooledSummary if network.summary == "pooled" else GroupSummary
     summary = kind(summary_dim=network.summary_dim)
     if network.summary == "pooled" or network.score == "plain":
-        return summary, bf.networks.DiffusionModel(subnet_kwargs=_subnet(network))
+        return summary, CompiledDiffusionModel(subnet_kwargs=_subnet(network))
     # The noise level enters through each variable's share of signal, which is smooth down to no
     # noise at all; Fourier features of the time are not. The condition is seen once, which halves
     # the arithmetic of the composition.
@@ -378,8 +504,9 @@ def build_networks(
     n_subjects, n_trials : int
         Shape of the data; the subject-aware networks accept any other afterwards.
     """
-    group = {name: np.zeros((2, 1)) for name in GROUP_PRIOR.names}
-    subject = {name: np.ones((2, 1)) for name in SUBJECT_NAMES}
+    model = model_of(workflow)
+    group = {name: np.zeros((2, 1)) for name in model.prior.names}
+    subject = {name: np.ones((2, 1)) for name in model.person_names}
     shape = (2, n_trials, 2) if n_subjects is None else (2, n_subjects, n_trials, 2)
     data = group | subject | {"sim_data": np.ones(shape, dtype="float32")}
     workflow.estimator.build_from_data(workflow.adapter(data))
@@ -390,28 +517,31 @@ def weights_folder() -> Path:
     return Path(str(files("eamlab"))) / "weights"
 
 
-def load_pretrained(name: str, *, folder: str | Path | None = None) -> bf.BasicWorkflow:
+def load_pretrained(
+    name: str, *, folder: str | Path | None = None, model: Model | None = None
+) -> bf.BasicWorkflow:
     """Load a trained workflow with its model card.
 
     Parameters
     ----------
-    name : {"global", "global-pooled", "local"}
-        Which network. "global-pooled" is the tutorial's network, trained as long as ours, for
-        comparison.
+    name : {"global", "local"}
+        Which network, or the name of one in `folder`.
     folder : path, optional
         Where ``<name>.json`` and ``<name>.weights.h5`` lie; the shipped weights by default. Use the
-        ``--out`` folder of ``python -m eamlab.train`` for your own.
+        ``--out`` folder of ``python -m eamlab train`` for your own.
+    model : Model, optional
+        The model that it was trained for; needed only if it is not one that is shipped.
 
     Returns
     -------
     bayesflow.CompositionalWorkflow or bayesflow.BasicWorkflow
-        Trained, with the model card (dict) as ``.model_card``.
+        Trained, with its ``.model`` and the model card (dict) as ``.model_card``.
 
     Raises
     ------
     ValueError
-        If there is no such network, if its file does not match its card, or if it was made with
-        another BayesFlow minor version.
+        If there is no such network, if its file does not match its card, if it was made with
+        another BayesFlow minor version, or trained for another model.
     """
     folder = Path(folder) if folder is not None else weights_folder()
     card_file, weights = folder / f"{name}.json", folder / f"{name}.weights.h5"
@@ -419,24 +549,38 @@ def load_pretrained(name: str, *, folder: str | Path | None = None) -> bf.BasicW
         found = sorted(p.stem for p in folder.glob("*.json")) if folder.exists() else []
         raise ValueError(
             f"name {name!r}: no {card_file.name} and {weights.name} in {folder}; found {found}. "
-            f"Shipped are {PRETRAINED}; train your own with `python -m eamlab.train`."
+            f"Shipped are {PRETRAINED}; train your own with `python -m eamlab train`."
         )
-    card = json.loads(card_file.read_text())
+    card = json.loads(card_file.read_text(encoding="utf-8"))
     _check_card(name, card, weights)
-    workflow = _workflow_of_card(card)
+    workflow = _workflow_of_card(card, _model_of_card(name, card, model))
     workflow.estimator.load_weights(str(weights))
     workflow.model_card = card
     return workflow
 
 
-def _workflow_of_card(card: dict[str, Any]) -> bf.BasicWorkflow:
+def _model_of_card(name: str, card: dict[str, Any], model: Model | None) -> Model:
+    """Return the model that a network was trained for, in its order of parameters."""
+    of_card = card["model"]
+    model = model or MODELS.get(of_card["name"])
+    if model is None:
+        raise ValueError(
+            f"weights {name!r} were trained for the model {of_card['name']!r}, which is none of "
+            f"those shipped ({list(MODELS)}); give it: load_pretrained({name!r}, model=...)."
+        )
+    how = f"python -m eamlab train {card['kind']}, or `make results` for all that is shipped"
+    model.check_made_with(of_card, f"the network {name!r}", how)
+    return model.ordered(card["group_parameters"], card["person_parameters"])
+
+
+def _workflow_of_card(card: dict[str, Any], model: Model) -> bf.BasicWorkflow:
     settings = card["network"] | {"widths": tuple(card["network"]["widths"])}
     network = NetworkSettings(**settings)
     if card["kind"] == "local":
-        workflow = local_workflow(network=network)
+        workflow = local_workflow(model, network=network)
         build_networks(workflow, None, card["training"]["n_trials"])
     else:
-        workflow = global_workflow(network=network)
+        workflow = global_workflow(model, network=network)
         build_networks(workflow, card["training"]["group_sizes"][0], card["training"]["n_trials"])
     return workflow
 
@@ -447,12 +591,12 @@ def _check_card(name: str, card: dict[str, Any], weights: Path) -> None:
         raise ValueError(
             f"weights {name!r} were made with BayesFlow {made_with}, but {version('bayesflow')} is "
             f"installed; install bayesflow~={_minor(made_with)}.0 or retrain with "
-            "`python -m eamlab.train`."
+            "`python -m eamlab train`."
         )
     if file_hash(weights) != card["sha256"]:
         raise ValueError(
             f"weights {name!r}: {weights} is not the file its model card describes (SHA-256 "
-            "differs); restore it or retrain with `python -m eamlab.train`."
+            "differs); restore it or retrain with `python -m eamlab train`."
         )
 
 

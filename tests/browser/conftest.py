@@ -3,21 +3,14 @@
 import importlib.util
 import os
 import secrets
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import check_pages
 import lab_server
 import pytest
-from small_book import SOURCE, Watch, build_book, jupyter_book, serve
-
-PROGRAMS = ("/usr/bin/chromium", "chromium", "google-chrome")
-CHROMIUM_OPTIONS = [
-    "--disable-dev-shm-usage",  # containers give it 64 MB
-    "--no-proxy-server",
-    # Not even a name is looked up: what a page asks of the network fails, watched or not.
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-]
+from check_pages import Watch, serve
+from small_book import SOURCE, build_book, jupyter_book
 
 ARRIVED = "html:not(:has(meta[http-equiv=refresh i]))"  # not a page that leads on to another
 
@@ -26,13 +19,10 @@ ARRIVED = "html:not(:has(meta[http-equiv=refresh i]))"  # not a page that leads 
 def chromium_program() -> str:
     """Path of this machine's Chromium; skips the test where there is none, before any work."""
     pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    named = os.environ.get("CHROMIUM")
-    if named and not shutil.which(named):
+    program = check_pages.find()
+    if program is None and (named := os.environ.get("CHROMIUM")):
         pytest.fail(f"CHROMIUM={named} is not a program")
-    found = [shutil.which(program) for program in ([named] if named else PROGRAMS)]
-    if not any(found):
-        pytest.skip("no Chromium: install Debian's chromium, or set CHROMIUM to its path")
-    return next(filter(None, found))
+    return program or pytest.skip("no Chromium: install Debian's, or set CHROMIUM to its path")
 
 
 # One browser a module, not a session: while Playwright runs, its event loop counts as running for
@@ -40,12 +30,8 @@ def chromium_program() -> str:
 @pytest.fixture(scope="module")
 def chromium(chromium_program: str) -> Iterator:
     """Headless Chromium, as Playwright's ``Browser``."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium_program, args=CHROMIUM_OPTIONS)
+    with check_pages.opened() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")
@@ -99,7 +85,6 @@ def visit(watched: Callable, address: str) -> Iterator[Callable]:
         page.goto(address + name)
         page.wait_for_selector(ARRIVED, state="attached")
         page.wait_for_load_state()
-        page.evaluate("() => window.MathJax?.startup?.promise")
         return page
 
     yield open_page
@@ -118,26 +103,48 @@ def lab(chromium, tmp_path_factory: pytest.TempPathFactory) -> Iterator[lab_serv
         yield server
 
 
-@pytest.fixture
-def run_notebook(lab: lab_server.Server, watched: Callable) -> Iterator[Callable]:
-    """``run_notebook("cell 1", "cell 2", ...)``: JupyterLab's page, every cell of it executed.
+def new_notebook(lab: lab_server.Server, *cells: str) -> str:
+    """Write a notebook into JupyterLab's folder; return its name."""
+    # A name of its own: under a known one JupyterLab would join the kernel of an earlier test.
+    name = f"{secrets.token_hex(4)}.ipynb"
+    lab_server.write_notebook(lab.folder / name, *cells)
+    return name
 
-    Fails when a cell raised, and at the end of the test when the page asked for anything that is
-    not this server's. ``timeout_s`` is for all cells together.
+
+@pytest.fixture
+def open_notebook(lab: lab_server.Server, watched: Callable) -> Iterator[Callable]:
+    """``open_notebook("name.ipynb", **context_options)``: JupyterLab's page of it, as it opens.
+
+    Without ``kernels``, none can be started. Fails at the end of the test when a page asked for
+    anything that is not this server's.
     """
     watches = []
 
-    def run(*cells: str, timeout_s: float = 120, **options):
-        # A name of its own: under a known one JupyterLab would join the kernel of an earlier test.
-        name = f"{secrets.token_hex(4)}.ipynb"
-        lab_server.write_notebook(lab.folder / name, *cells)
+    def open_page(name: str, *, kernels: bool = True, **options):
         context, watch = watched(lab.address, lab.address.replace("http", "ws", 1), **options)
         watches.append(watch)
+        if not kernels:
+            context.route("**/api/sessions*", lambda route: route.abort())
         page = context.new_page()
         page.goto(lab.page(name))
+        return page
+
+    yield open_page
+    lab.end_kernels()
+    assert [url for watch in watches for url in watch.remote] == []
+
+
+@pytest.fixture
+def run_notebook(lab: lab_server.Server, open_notebook: Callable) -> Callable:
+    """``run_notebook("cell 1", "cell 2", ...)``: JupyterLab's page, every cell of it executed.
+
+    Fails when a cell raised. ``timeout_s`` is for all cells together.
+    """
+
+    def run(*cells: str, timeout_s: float = 120, **options):
+        name = new_notebook(lab, *cells)
+        page = open_notebook(name, **options)
         lab_server.run_all(page, name, timeout_s)
         return page
 
-    yield run
-    lab.end_kernels()
-    assert [url for watch in watches for url in watch.remote] == []
+    return run

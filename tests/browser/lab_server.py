@@ -131,10 +131,12 @@ def environment(home: Path) -> dict[str, str]:
 def launch(folder: Path, home: Path) -> tuple[psutil.Popen, str]:
     """Start the server; return its process and token."""
     variables = environment(home)
-    (home / "config" / "jupyter_server_config.py").write_text(SERVER_CONFIG)
+    (home / "config" / "jupyter_server_config.py").write_text(SERVER_CONFIG, encoding="utf-8")
     settings = home / "settings" / "@jupyterlab" / "apputils-extension"
     settings.mkdir(parents=True)
-    (settings / "notification.jupyterlab-settings").write_text(json.dumps(NOTIFICATIONS))
+    (settings / "notification.jupyterlab-settings").write_text(
+        json.dumps(NOTIFICATIONS), encoding="utf-8"
+    )
     token = secrets.token_hex(16)
     options = [
         "--no-browser",
@@ -149,7 +151,7 @@ def launch(folder: Path, home: Path) -> tuple[psutil.Popen, str]:
     ]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         options.append("--allow-root")
-    with (home / "server.log").open("w") as log:
+    with (home / "server.log").open("w", encoding="utf-8") as log:
         process = psutil.Popen(
             [sys.executable, "-m", "jupyterlab", *options],
             env=variables,
@@ -175,11 +177,13 @@ def wait_for_address(process: psutil.Popen, home: Path) -> str:
     end = time.monotonic() + START_S
     while time.monotonic() < end and process.poll() is None:
         with contextlib.suppress(OSError, json.JSONDecodeError):
-            address = json.loads(record.read_text())["url"].replace("localhost", "127.0.0.1")
+            address = json.loads(record.read_text(encoding="utf-8"))["url"].replace(
+                "localhost", "127.0.0.1"
+            )
             if listens(address):
                 return address
         time.sleep(0.1)
-    log = (home / "server.log").read_text()[-3000:]
+    log = (home / "server.log").read_text(encoding="utf-8")[-3000:]
     raise RuntimeError(f"JupyterLab did not start within {START_S} s:\n{log}")
 
 

@@ -69,7 +69,7 @@ def test_the_fallback_goes_and_the_caption_says_precomputed(visit):
 def test_numbers_in_the_label_are_those_of_the_stored_grid(visit):
     import numpy as np
 
-    from eamlab.widgets.grid import Settings, cell_of, load_grid
+    from eamlab_book.widgets.grid import Settings, cell_of, load_grid
 
     box = boxes(visit(PAGE), "composition")[0]
     said = np.array(
@@ -111,6 +111,101 @@ def test_the_keyboard_moves_sliders_and_they_have_names(visit):
     page.keyboard.press("ArrowRight")
     assert box.evaluate(LABEL) != before
     assert slider.get_attribute("aria-valuetext") == "10,000"
+
+
+def test_no_position_of_a_slider_changes_nothing(visit):
+    """A mini-batch larger than the number of groups, a group larger than the study."""
+    box = boxes(visit(PAGE), "composition")[0]
+    for subjects, size in itertools.product(range(4), range(3)):
+        box.evaluate(MOVE, ["n_subjects", subjects])
+        box.evaluate(MOVE, ["group_size", size])
+        for slider in ("group_size", "mini_batch_size"):
+            if box.locator(f"input[name={slider}]").is_disabled():
+                continue
+            seen = []
+            for index in range(stops(box, slider)):
+                box.evaluate(MOVE, [slider, index])
+                seen.append(box.evaluate(LABEL))
+            assert len(set(seen)) == len(seen), (subjects, size, slider)
+            box.evaluate(MOVE, ["group_size", size])
+
+
+DRAWN = """
+(box) => [...box.querySelectorAll("path.eam-composed")].slice(0, 7).map((path) => {
+  const { height, width } = path.getBBox();
+  return [width, height];
+})
+"""
+
+
+def test_a_posterior_that_flies_away_is_seen(visit):
+    """Every panel holds a blue curve of some height, anywhere on the sliders of the bridge."""
+    box = boxes(visit(PAGE), "composition")[0]
+    box.evaluate(MOVE, ["n_subjects", -1])
+    for d0, d1, steps in itertools.product(range(3), range(3), range(2)):
+        for name, index in (("d0", d0), ("d1", d1), ("steps", steps)):
+            box.evaluate(MOVE, [name, index])
+        drawn = box.evaluate(DRAWN)
+        assert min(width for width, _ in drawn) > 100, (d0, d1, steps)
+        assert min(height for _, height in drawn) > 3, (d0, d1, steps, drawn)
+
+
+def test_the_caption_says_how_blue_differs_from_gray(visit):
+    from eamlab_book.widgets.grid import Settings, cell_of, load_grid
+
+    cell = cell_of(load_grid(), Settings())
+    caption = boxes(visit(PAGE), "composition")[0].locator(".eam-caption").inner_text()
+    found = r"At worst ([\d.]+) times too wide \(drift spread\) and ([\d.]+) exact sds off"
+    wide, off = map(float, re.search(found, caption).groups())
+    assert wide == pytest.approx(cell.ratio.max(), abs=0.006)
+    assert off == pytest.approx(abs(cell.bias).max(), abs=0.06)
+
+
+def test_a_moved_slider_is_announced_once_it_rests(visit):
+    page = visit(PAGE)
+    box = boxes(page, "composition")[0]
+    assert box.locator("[aria-live] >> text=subjects").count() == 0
+    box.get_by_label("Subjects J").focus()
+    page.keyboard.press("ArrowRight")
+    heard = box.locator("[aria-live]", has_text="exact sds off")
+    heard.wait_for(state="attached")
+    assert heard.text_content() == box.locator(".eam-caption").text_content()
+
+
+def test_on_the_way_back_sliders_and_picture_agree(visit, address):
+    page = visit(PAGE)
+    box = boxes(page, "composition")[0]
+    box.get_by_label("Subjects J").focus()
+    page.keyboard.press("ArrowRight")
+    box.get_by_label("multiplying Gaussians").check()
+    page.goto(f"{address}book/part/page.html")
+    page.go_back()
+    box = boxes(page, "composition")[0]
+    caption = box.locator(".eam-caption").inner_text()
+    assert f"{box.locator('output').first.inner_text()} subjects" in caption
+    at = int(box.get_by_label("Subjects J").input_value())
+    assert ("10,000 subjects" if at == 3 else "1,000 subjects") in caption
+    assert box.get_by_label("multiplying Gaussians").is_checked() == ("multiplied" in caption)
+
+
+def test_a_swipe_that_begins_on_a_slider_only_scrolls(visit):
+    screen = {"width": 390, "height": 844}
+    page = visit(PAGE, viewport=screen, has_touch=True, is_mobile=True)
+    box = boxes(page, "composition")[0]
+    slider = box.get_by_label("Bridge d0")
+    # At the end of the screen: the picture covers the rest of it.
+    slider.evaluate("(e) => e.scrollIntoView({ block: 'end', behavior: 'instant' })")
+    before, label, top = slider.input_value(), box.evaluate(LABEL), page.evaluate("scrollY")
+    place = slider.bounding_box()
+    x, y = place["x"] + 0.05 * place["width"], place["y"] + place["height"] / 2
+    finger = page.context.new_cdp_session(page)
+    for kind, rise in [("touchStart", 0), *(("touchMove", 20 * k) for k in range(1, 12))]:
+        points = [{"x": x, "y": y - rise}]
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        page.wait_for_timeout(16)
+    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    assert page.evaluate("scrollY") > top + 50
+    assert (slider.input_value(), box.evaluate(LABEL)) == (before, label)
 
 
 def test_the_film_plays(visit):
@@ -169,7 +264,7 @@ def wait_live(page, text: str, timeout: float = LIVE_MS) -> str:
 
 
 def test_a_chapters_explorer_is_live_in_jupyterlab(run_notebook):
-    page = run_notebook("import eamlab as el\nel.explorer(num_samples=50)")
+    page = run_notebook("import eamlab_book as book\nbook.explorer(num_samples=50)")
     box = page.locator(".eam-widget")
     wait_live(page, "1,000 subjects")
     for slider, index, text in (
@@ -188,11 +283,12 @@ def test_a_chapters_explorer_is_live_in_jupyterlab(run_notebook):
 
 @pytest.mark.slow
 def test_a_new_study_and_a_refused_one_and_a_restart(run_notebook):
-    page = run_notebook("import eamlab as el\nel.explorer(n_subjects=10, num_samples=50)")
+    page = run_notebook("import eamlab_book as book\nbook.explorer(n_subjects=10, num_samples=50)")
     box = page.locator(".eam-widget")
     first = wait_live(page, "10 subjects")
     label = box.evaluate(LABEL)
     box.get_by_role("button", name="New study").click()
+    assert box.locator(".eam-caption").inner_text().startswith("former New study 1: 10 subjects")
     page.wait_for_function(
         "([label]) => document.querySelector('.eam-widget svg[role=img]')"
         ".getAttribute('aria-label') !== label",
@@ -201,8 +297,8 @@ def test_a_new_study_and_a_refused_one_and_a_restart(run_notebook):
     )
     box.evaluate(MOVE, ["n_subjects", -1])
     page.locator(".eam-status.eam-problem", has_text="takes minutes").wait_for(timeout=LIVE_MS)
-    box.get_by_role("button", name="Back to the first study").click()
-    wait_live(page, "10,000 subjects")
+    assert box.evaluate(LABEL).startswith("precomputed. 10,000 subjects")
+    assert box.get_by_role("button", name="Back to the first study").is_disabled()
     page.evaluate(RESTART)
     box.evaluate(MOVE, ["n_subjects", 2])
     page.locator(".eam-status.eam-problem", has_text="The kernel is gone").wait_for()
@@ -211,7 +307,7 @@ def test_a_new_study_and_a_refused_one_and_a_restart(run_notebook):
 
 
 def test_a_slider_moved_while_the_kernel_works_is_answered_afterwards(run_notebook):
-    page = run_notebook("import eamlab as el\nel.explorer(n_subjects=10, num_samples=50)")
+    page = run_notebook("import eamlab_book as book\nbook.explorer(n_subjects=10, num_samples=50)")
     box = page.locator(".eam-widget")
     wait_live(page, "10 subjects")
     page.evaluate(EXECUTE, "import time; time.sleep(3)")
@@ -225,8 +321,9 @@ def test_a_slider_moved_while_the_kernel_works_is_answered_afterwards(run_notebo
 @pytest.mark.slow
 def test_two_live_explorers_stay_within_memory(run_notebook, lab):
     page = run_notebook(
-        "import eamlab as el\nfrom IPython.display import display\n"
-        "display(el.explorer(n_subjects=10_000), el.explorer(n_subjects=1000, method='gaussian'))"
+        "import eamlab_book as book\nfrom IPython.display import display\n"
+        "display(book.explorer(n_subjects=10_000),"
+        " book.explorer(n_subjects=1000, method='gaussian'))"
     )
     wait_live(page, "2,000 groups")
     wait_live(page, "Gaussians multiplied")

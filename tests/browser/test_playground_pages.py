@@ -8,13 +8,13 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from check_pages import Watch
 from scipy import integrate
-from small_book import Watch
 
 import eamlab as el
-from eamlab.toy import GaussianToy, bridge, noise_levels
-from eamlab.widgets import playgrounds
-from eamlab.widgets.widget import SCRIPTS, script_folder
+from eamlab_book.toy import GaussianToy, bridge, noise_levels
+from eamlab_book.widgets import playgrounds
+from eamlab_book.widgets.widget import script_folder, scripts
 
 pytestmark = pytest.mark.browser
 
@@ -33,11 +33,12 @@ def page(chromium, widgets, tmp_path_factory) -> Iterator:
     """A page on disk with the three playgrounds; nothing else can be reached."""
     folder = tmp_path_factory.mktemp("page")
     shutil.copytree(script_folder(), folder / "js")
-    scripts = "".join(f'<script src="js/{name}.js"></script>' for name in SCRIPTS)
+    loaded = "".join(f'<script src="js/{name}.js"></script>' for name in scripts())
     body = "".join(f'<div id="{name}">{widget.html()}</div>' for name, widget in widgets.items())
     (folder / "page.html").write_text(
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>p</title>'
-        f'<link rel="stylesheet" href="js/widgets.css"><body>{body}{scripts}'
+        f'<link rel="stylesheet" href="js/widgets.css"><body>{body}{loaded}',
+        encoding="utf-8",
     )
     watch = Watch((folder.as_uri(),))
     context = chromium.new_context(viewport={"width": 900, "height": 900})
@@ -92,7 +93,7 @@ def move(page, name: str, **positions: int) -> str:
 
 
 def stop(widgets, name: str, slider: str, value: float) -> int:
-    return widgets[name]._data["stops"][slider].index(value)
+    return widgets[name]._page["data"]["stops"][slider].index(value)
 
 
 # --------------------------------------------------------------------------- the exact density
@@ -254,7 +255,7 @@ def plan(y, case: dict, steps: int, ends) -> np.ndarray:
 @pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c['score']}-{c['solver']}")
 def test_toy_steps_are_those_of_the_toy(page, widgets, case):
     y = 0.8 + np.random.default_rng(3).standard_normal(40)
-    ends = widgets["toy"]._data["ends"]
+    ends = widgets["toy"]._page["data"]["ends"]
     options = {**case, "noiseSd": 1, "ends": ends, "steps": 25, "seed": 2}
     found = page.evaluate("([y, options]) => eamlab.toy.steps(y, options)", [y.tolist(), options])
     middle = GaussianToy(y).posterior()[0] if case["score"] == "exact" else y.mean()
@@ -267,7 +268,7 @@ def test_toy_steps_are_those_of_the_toy(page, widgets, case):
 def test_toy_draws_have_the_moments_they_must_have(page, widgets, case, size):
     """All is Gaussian: mean and variance of the draws follow from the steps, step by step."""
     y = 0.8 + np.random.default_rng(3).standard_normal(40)
-    ends, n, steps = widgets["toy"]._data["ends"], 20_000, 60
+    ends, n, steps = widgets["toy"]._page["data"]["ends"], 20_000, 60
     options = {**case, "noiseSd": 1, "ends": ends, "steps": steps, "seed": 2}
     draws = page.evaluate(
         "([y, size, options, n]) => { const draw = eamlab.toy.sampler(y, size, options);"
@@ -341,12 +342,12 @@ def test_a_population_from_the_prior_moves_every_slider_within_its_range(fresh, 
         })"""
     )
     assert len({tuple(row) for row in positions}) == 40
-    stops = widgets["population"]._data["stops"]
+    stops = widgets["population"]._page["data"]["stops"]
     z = np.array(
         [
             [(stops[p.name][i] - p.mean) / p.sd for i in column]
             for p, column in zip(
-                el.GROUP_PRIOR.parameters, np.transpose(positions).tolist(), strict=True
+                el.EAM.prior.parameters, np.transpose(positions).tolist(), strict=True
             )
         ]
     )
@@ -424,9 +425,10 @@ def live(chromium, page, widgets) -> Iterator:
         tab.expose_function("python", python)
         tab.goto(page.url)
         tab.evaluate(
-            """async (name) => {
+            """async ([name, page]) => {
               const hear = new Set();
-              const model = { on: (_, f) => hear.add(f), off: (_, f) => hear.delete(f),
+              const model = { get: () => page,
+                on: (_, f) => hear.add(f), off: (_, f) => hear.delete(f),
                 send: async (message) => {
                   const reply = await python({ ...message, name });
                   for (const listener of hear) listener(reply);
@@ -434,7 +436,7 @@ def live(chromium, page, widgets) -> Iterator:
               const el = document.getElementById(name);
               eamlab.entry(name).render({ model, el });
             }""",
-            name,
+            [name, widgets[name]._page],
         )
         return tab
 
@@ -478,24 +480,17 @@ def test_an_error_of_python_is_shown_beside_the_picture(live, widgets):
 def test_notebook_module_needs_nothing_but_its_model(page, widgets, name):
     """The module draws where no page has loaded the scripts."""
     widget = widgets[name]
-    with mock.patch.object(widget, "send") as send:
-        widget._receive(None, {"type": "hello"}, None)
-    greeting = json.loads(json.dumps(send.call_args.args[0], allow_nan=False))
     tab = page.context.new_page()
     tab.goto("about:blank")
     tab.evaluate(
-        """async ([text, greeting, name]) => {
+        """async ([text, page, name]) => {
           const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
           const { default: entry } = await import(url);
-          const hear = new Set();
-          const model = { on: (_, f) => hear.add(f), off: (_, f) => hear.delete(f),
-            send: (message) => {
-              if (message.type === "hello") setTimeout(() => hear.forEach((f) => f(greeting)));
-            } };
+          const model = { get: () => page, on() {}, off() {}, send() {} };
           document.body.id = name;
           entry.render({ model, el: document.body });
         }""",
-        [widget._esm, greeting, name],
+        [widget._esm, widget._page, name],
     )
     tab.wait_for_selector(f"#{name} svg[role=img]")
     assert tab.locator(f"#{name} .eam-tag").get_attribute("data-life") == "static"

@@ -1,0 +1,255 @@
+r"""How far a composed posterior is off, found out without a likelihood: simulate and compose.
+
+What a composition makes of a study is an estimate like any other, and its error can be simulated.
+Studies of the same design are drawn at parameters :math:`\eta_r` around the composed mean and
+composed in the same way. The regression of their composed means on the parameters,
+
+.. math:: m_r = c + a + (I + B)(\eta_r - c) + \varepsilon_r, \qquad \varepsilon_r \sim N(0, S),
+
+holds what the composed mean m of the study itself says about its parameters: with a prior
+:math:`N(\mu, P)`
+
+.. math:: \eta \mid m \sim N(\hat\eta, V), \quad
+    V^{-1} = P^{-1} + (I + B)^T S^{-1} (I + B), \quad
+    V^{-1} \hat\eta = P^{-1} \mu + (I + B)^T S^{-1} [m - a + B c].
+
+The bias of m is :math:`m - \hat\eta`, and V the width that the posterior should have. Where the
+estimate does not move with the truth, :math:`I + B` is small and V says so.
+
+References
+----------
+Beaumont, Zhang & Balding (2002), *Genetics* 162, 2025-2035, for the regression.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from eamlab.composition.posterior import compose
+from eamlab.draws import Draws, group_array
+from eamlab.model.model import Model, check_count, seed_sequence
+from eamlab.study import Study, as_study
+
+__all__ = ["Certificate", "certify"]
+
+FloatArray = NDArray[np.float64]
+
+_REACH = 1.5  # sds of the composed posterior at which studies are simulated
+_SLOPE_SD = 0.3  # prior sd of the entries of B, in units of the composed sds
+_LEAST = 20  # simulated studies of a first round; a regression needs more than parameters
+_BATCH_TRIALS = 3_000_000  # simulated at once: bounds the memory at about 0.1 GB
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What is known of a composed posterior's error.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        One row per group parameter: predicted ``bias`` of the mean in composed sds and its
+        standard error ``bias_se``; ``sd_ratio``, the composed sd over the one it should have.
+    draws : Draws
+        The draws, corrected if that was asked for.
+    n_studies : int
+        Simulated studies.
+    seconds : float
+        What it took.
+    """
+
+    table: pd.DataFrame
+    draws: Draws
+    n_studies: int
+    seconds: float
+    points: FloatArray = field(repr=False)
+    means: FloatArray = field(repr=False)
+
+    @property
+    def sentences(self) -> list[str]:
+        """What is off by more than half an sd, or by a third in width, in words."""
+        found = []
+        for name, row in self.table.iterrows():
+            if abs(row["bias"]) > max(0.5, 2.0 * row["bias_se"]):
+                side = "high" if row["bias"] > 0 else "low"
+                found.append(
+                    f"{name}: about {abs(row['bias']):.1f} sd too {side}, give or take "
+                    f"{row['bias_se']:.1f}."
+                )
+            if not 0.75 < row["sd_ratio"] < 1.33:
+                wide = "wide" if row["sd_ratio"] > 1 else "narrow"
+                times = max(row["sd_ratio"], 1.0 / row["sd_ratio"])
+                found.append(f"{name}: {times:.1f} times too {wide}.")
+        return found
+
+    def _repr_html_(self) -> str:
+        return str(self.table.round(2).to_html())
+
+
+def certify(
+    workflow: Any,
+    draws: Draws,
+    study: Study,
+    *,
+    n_studies: int = 60,
+    rounds: int = 2,
+    num_samples: int = 32,
+    correct: bool = False,
+    time_limit: float | None = None,
+    seed: int | None = None,
+    progress: bool | None = None,
+) -> Certificate:
+    """Predict how far a composed posterior is off, by simulating and composing studies like it.
+
+    No likelihood is needed, so this works for every model that can be simulated.
+
+    Parameters
+    ----------
+    workflow : bayesflow.CompositionalWorkflow
+        What made the draws.
+    draws : Draws
+        From `eamlab.compose`; its settings are used again.
+    study : Study
+        What they are draws for: simulated studies have as many people with as many trials.
+    n_studies : int, default 60
+        Studies to simulate, in all rounds together.
+    rounds : int, default 2
+        Each round simulates around where the one before it found the parameters.
+    num_samples : int, default 32
+        Draws of each simulated study; only their mean counts.
+    correct : bool, default False
+        Whether to shift the draws by the predicted bias and, where the predicted width differs by
+        more than a quarter, to stretch them.
+    time_limit : float, optional
+        Seconds after which no further study is simulated; at least 20 are.
+    seed : int, optional
+        Seed of the simulations.
+    progress : bool, optional
+        Default: a bar when it takes more than two seconds.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    ValueError
+        If draws, study and workflow do not belong together, or a count is too small.
+    """
+    start = time.monotonic()
+    study, model = as_study(study), workflow.model
+    check_count("n_studies", n_studies, _LEAST)
+    check_count("rounds", rounds)
+    values = group_array(draws, model)
+    mean, cov = values.mean(axis=0), np.cov(values.T)
+    rng = np.random.default_rng(None if seed is None else seed_sequence(seed))
+    points, means = np.empty((0, len(mean))), np.empty((0, len(mean)))
+    center = mean
+    bar = tqdm(
+        total=n_studies, desc="certifying", delay=2.0, disable=progress is False, leave=False
+    )
+    with bar:
+        for count in np.diff(np.linspace(0, n_studies, rounds + 1).astype(int)):
+            z = rng.standard_normal((count, len(mean)))
+            new = center + _REACH * z @ np.linalg.cholesky(cov).T
+            for part in np.array_split(new, -(-count * study.n_trials.sum() // _BATCH_TRIALS)):
+                late = time_limit is not None and time.monotonic() - start > time_limit
+                if late and len(points) >= _LEAST:
+                    break
+                composed = _composed_means(workflow, draws, study, part, num_samples, rng)
+                points, means = np.vstack([points, part]), np.vstack([means, composed])
+                bar.update(len(part))
+            fit = _fit(points, means, mean, np.sqrt(np.diag(cov)), model)
+            center = fit.mean
+    table = fit.table(model)
+    corrected = _corrected(draws, values, fit, model) if correct else draws
+    return Certificate(table, corrected, len(points), time.monotonic() - start, points, means)
+
+
+def _composed_means(
+    workflow: Any,
+    draws: Draws,
+    study: Study,
+    points: FloatArray,
+    num_samples: int,
+    rng: np.random.Generator,
+) -> FloatArray:
+    """Simulate a study like `study` at each of the points (R, d); return its composed mean."""
+    model: Model = workflow.model
+    most = study.trials.shape[1]
+    data = model.sample(len(points), len(study), most, seed=rng, group=model.prior.to_dict(points))[
+        "sim_data"
+    ]
+    data[:, np.arange(most) >= study.n_trials[:, None]] = 0.0
+    settings = draws.settings | {"num_samples": num_samples, "seed": int(rng.integers(2**31))}
+    composed = compose(workflow, [Study(trials) for trials in data], **settings)
+    return np.stack([group_array(d, model).mean(axis=0) for d in composed])
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Where the parameters are, and how certainly, as the composed mean has it."""
+
+    composed_mean: FloatArray
+    composed_sd: FloatArray
+    mean: FloatArray
+    sd: FloatArray
+    error: FloatArray  # standard error of `mean`
+
+    def table(self, model: Model) -> pd.DataFrame:
+        return pd.DataFrame(
+            {
+                "bias": (self.composed_mean - self.mean) / self.composed_sd,
+                "bias_se": self.error / self.composed_sd,
+                "sd_ratio": self.composed_sd / self.sd,
+            },
+            index=pd.Index(model.prior.names, name="parameter"),
+        )
+
+
+def _fit(
+    points: FloatArray, means: FloatArray, composed: FloatArray, scale: FloatArray, model: Model
+) -> _Fit:
+    """Regress composed means on parameters, all in composed sds around the composed mean."""
+    n, dim = points.shape
+    x, error = (points - composed) / scale, (means - points) / scale
+    design = np.column_stack([np.ones(n), x])
+    noise = error.var(axis=0).mean()
+    ridge = np.diag(np.r_[0.0, np.full(dim, noise / _SLOPE_SD**2)])
+    inverse = np.linalg.inv(design.T @ design + ridge)
+    weights = inverse @ design.T
+    coefficients = weights @ error
+    rest = error - design @ coefficients
+    used = np.trace(design @ weights)
+    spread = rest.T @ rest / max(n - used, 1.0)
+    a, slope = coefficients[0], np.eye(dim) + coefficients[1:].T
+    # The composed mean is 0 in these coordinates.
+    known = slope.T @ np.linalg.inv(spread)
+    prior_mean = (model.prior.means - composed) / scale
+    prior = np.diag((scale / model.prior.sds) ** 2)
+    covariance = np.linalg.inv(prior + known @ slope)
+    mean = covariance @ (prior @ prior_mean - known @ a)
+    here = np.r_[1.0, mean]
+    gain = covariance @ known
+    error_cov = gain @ (spread * (here @ inverse @ here)) @ gain.T
+    return _Fit(
+        composed,
+        scale,
+        composed + scale * mean,
+        scale * np.sqrt(np.diag(covariance)),
+        scale * np.sqrt(np.diag(error_cov)),
+    )
+
+
+def _corrected(draws: Draws, values: FloatArray, fit: _Fit, model: Model) -> Draws:
+    ratio = fit.sd / fit.composed_sd
+    stretch = np.where(np.abs(np.log(ratio)) > np.log(1.25), ratio, 1.0)
+    moved = fit.mean + stretch * (values - fit.composed_mean)
+    columns = dict(zip(model.prior.names, moved.T, strict=True))
+    return Draws(columns, model=model, settings=draws.settings, diagnostics=draws.diagnostics)

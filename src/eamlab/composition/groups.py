@@ -1,0 +1,121 @@
+"""Split people into groups, and summarize these."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from eamlab.backend import bf
+
+import numpy as np
+
+__all__ = ["auto_group_sizes", "group_sizes", "split_subjects", "summarize_groups"]
+
+_SUMMARY_BATCH = 2_000
+"""Subjects summarized at once; bounds the memory of the trial network at about 0.1 GB."""
+
+
+def group_sizes(group_size: int | str, n_subjects: int, trained: Sequence[int]) -> tuple[int, ...]:
+    """Return the sizes of all groups.
+
+    Parameters
+    ----------
+    group_size : int or "auto"
+        Subjects per group, which must divide J; or as `auto_group_sizes`.
+    n_subjects : int
+        Number of subjects J.
+    trained : sequence of int
+        Group sizes the network was trained on.
+
+    Raises
+    ------
+    ValueError
+        If J cannot be split so.
+    """
+    if group_size == "auto":
+        return auto_group_sizes(n_subjects, trained)
+    if isinstance(group_size, str | bool) or not isinstance(group_size, int | np.integer):
+        raise ValueError(f"group_size must be an integer or 'auto', got {group_size!r}.")
+    size = int(group_size)
+    if size < 1 or n_subjects % size:
+        raise ValueError(
+            f"group_size must divide the number of subjects: J = {n_subjects}, "
+            f"group_size = {size}. Choose a divisor of J or 'auto', or leave out subjects."
+        )
+    return (size,) * (n_subjects // size)
+
+
+def auto_group_sizes(n_subjects: int, trained: Sequence[int]) -> tuple[int, ...]:
+    """Return the sizes of the fewest, nearly equal groups that the network was trained for.
+
+    Fewer terms accumulate less error, and larger groups have posteriors closer to a Gaussian.
+
+    Parameters
+    ----------
+    n_subjects : int
+        Number of subjects J.
+    trained : sequence of int
+        Group sizes the network was trained on; all between the least and the largest will do.
+
+    Returns
+    -------
+    tuple of int
+        They add up to J and differ by at most one.
+
+    Raises
+    ------
+    ValueError
+        If J cannot be split so.
+    """
+    n_groups = -(-n_subjects // max(trained))
+    least, larger = divmod(n_subjects, n_groups)
+    if least < min(trained):
+        raise ValueError(
+            f"group_size='auto': J = {n_subjects} subjects cannot be split into groups of "
+            f"{min(trained)} to {max(trained)}, which the network was trained on; leave out "
+            f"{n_subjects % max(trained)} subjects or give group_size."
+        )
+    return (least + 1,) * larger + (least,) * (n_groups - larger)
+
+
+def split_subjects(trials: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
+    """Split the trials (J, n_trials, 2) of a study into blocks of groups of equal size.
+
+    Parameters
+    ----------
+    trials : array (J, n_trials, width)
+        Of a `Study`.
+    sizes : sequence of int
+        Sizes of the groups, which add up to J; equal ones stand next to each other.
+
+    Returns
+    -------
+    list of ndarray (n_groups_of_this_size, size, n_trials, width)
+    """
+    blocks, start = [], 0
+    for size in dict.fromkeys(sizes):
+        stop = start + size * sum(s == size for s in sizes)
+        blocks.append(trials[start:stop].reshape(-1, size, *trials.shape[1:]))
+        start = stop
+    return blocks
+
+
+def summarize_groups(
+    workflow: bf.CompositionalWorkflow, blocks: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Summarize blocks of groups (n_groups, group_size, n_trials, width) piece by piece.
+
+    Returns
+    -------
+    ndarray (n_groups in all, summary_dim)
+    """
+    return np.concatenate([_summarize_block(workflow, block) for block in blocks])
+
+
+def _summarize_block(workflow: bf.CompositionalWorkflow, groups: np.ndarray) -> np.ndarray:
+    per_batch = max(1, _SUMMARY_BATCH // groups.shape[1])
+    return np.concatenate(
+        [
+            workflow.estimator.summarize({"sim_data": groups[i : i + per_batch]})
+            for i in range(0, len(groups), per_batch)
+        ]
+    )

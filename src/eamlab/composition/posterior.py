@@ -1,0 +1,409 @@
+"""Compose group posteriors into the posterior of a whole population.
+
+A thin layer over `composition.gaussian` and over BayesFlow's ``compositional_sample``: it groups
+the people, computes every summary once and hands it back for reuse, passes the prior's score and
+both ends of the bridge explicitly, and refuses settings that cannot work.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from eamlab.backend import bf, keras
+
+import numpy as np
+
+from eamlab.composition.gaussian import sample_gaussian_composition
+from eamlab.composition.groups import group_sizes, split_subjects, summarize_groups
+from eamlab.draws import Draws
+from eamlab.model.model import GroupPrior, Model, check_count
+from eamlab.networks import AnchoredDiffusionModel, PooledSummary
+from eamlab.predictive import check as predictive_check
+from eamlab.study import Study, as_studies
+from eamlab.workflows import TrainingSettings, model_of
+
+__all__ = ["PRIOR_SCORES", "compose", "prior_score"]
+
+PRIOR_SCORES = ("diffused", "weighted")
+"""How the prior enters the composition at diffusion time t; see `prior_score`."""
+
+_SOLVERS = ("two_step_adaptive", "euler_maruyama", "sea", "shark", "langevin") + (
+    "euler",
+    "rk45",
+    "tsit5",
+)
+_ADAPTIVE = ("two_step_adaptive", "rk45", "tsit5")
+_METHODS = ("auto", "gaussian", *_SOLVERS)
+_SUMMED = ("mini_batch_size", "d0", "d1", "use_jac", "prior")
+AUTO_STEPS = {1: 46, 10: 24}
+"""Steps of the Gaussian composition of up to so many groups, chosen on validation studies by
+``make results ARGS=tuning``; `MANY_STEPS` of more. A single group is sampled best with many
+steps; of several the very low noise levels, on which many steps dwell, are learned less well than
+the rest, and for many groups few steps are too coarse."""
+MANY_STEPS = 46
+_MANY_GROUPS = 20
+_DRAWS_BATCH = 2_000
+"""Draws made at once from single groups; bounds the memory of the solver at about 0.2 GB."""
+
+
+def prior_score(prior: GroupPrior, kind: str = "diffused") -> Callable[..., dict[str, Any]]:
+    r"""Return the prior score in the form BayesFlow's compositional sampler takes.
+
+    ``"diffused"`` is the score of the prior *after* diffusion to time t. Our workflows diffuse
+    prior z-scores under a variance-preserving schedule, where the diffused prior is N(0, I) at
+    every t; in the parameters' own units its score is :math:`-(x - m)/s^2` for all t.
+    ``"weighted"`` is the tutorial's form, the undiffused score times (1 - t); BayesFlow adds
+    the weight itself to a function without a ``time`` argument.
+
+    Parameters
+    ----------
+    prior : GroupPrior
+        Whose score.
+    kind : {"diffused", "weighted"}
+        Which form.
+
+    Returns
+    -------
+    callable
+        ``f(x, time) -> dict`` or ``f(x) -> dict``, on tensors.
+    """
+    if kind not in PRIOR_SCORES:
+        raise ValueError(f"prior must be one of {PRIOR_SCORES}, got {kind!r}.")
+    if kind == "weighted":
+        return lambda x: prior.score(x)
+    return lambda x, time: prior.score(x)
+
+
+def compose(
+    workflow: bf.CompositionalWorkflow,
+    study: Study | Sequence[Study],
+    *,
+    num_samples: int = 100,
+    group_size: int | str = "auto",
+    mini_batch_size: int | None = None,
+    d0: float | None = None,
+    d1: float | None = None,
+    method: str = "auto",
+    steps: int | str | None = None,
+    use_jac: bool | None = None,
+    prior: str | None = None,
+    summaries: np.ndarray | Sequence[np.ndarray] | None = None,
+    check: bool | None = None,
+    seed: int | None = None,
+) -> Any:
+    r"""Draw from the composed posterior of the group parameters.
+
+    The score of :math:`p(\eta \mid Y_{1..G}) \propto p(\eta)^{1-G} \prod_g p(\eta \mid Y_g)` is the
+    sum of the group scores and (1 - G) times the prior's. With ``method="gaussian"`` all groups
+    are weighted by their precisions at every noise level (`composition.gaussian`). With the other
+    methods BayesFlow integrates the reverse diffusion with the summed score, estimating the sum
+    from a mini-batch of groups at every step and damping it with the bridge
+    :math:`d(t) = d_0^{1-t} d_1^t`.
+
+    Parameters
+    ----------
+    workflow : bayesflow.CompositionalWorkflow
+        A trained global workflow.
+    study : Study, or sequence of Study
+        Whose population; several are composed one by one.
+    num_samples : int, default 100
+        Posterior draws per study.
+    group_size : int or "auto", default "auto"
+        People per group; must divide J. "auto" takes the fewest, nearly equal groups that are no
+        larger than those the workflow was trained on (up to 200 for the shipped network): fewer
+        terms mean less accumulated error, and up to 200 people nothing needs to be composed.
+    mini_batch_size : int, optional
+        Groups per estimate of the summed score; by default 10, or all if there are fewer.
+    d0, d1 : float, optional
+        Bridge at the data end (t = 0) and at the noise end (t = 1) of the summed score, by default
+        1. d1 < 1 damps the noisy end; d0 < 1 tempers the target, and widens it by about
+        1 / sqrt(d0).
+    method : str, default "auto"
+        "gaussian", or BayesFlow's solver of the summed score: "euler_maruyama",
+        "two_step_adaptive" (BayesFlow's default), "sea", "shark" or "langevin" (stochastic),
+        "euler", "rk45" or "tsit5" (probability-flow ODE). "auto" is "gaussian" for networks that
+        know their precisions, unless an option is given that only the summed score has
+        (`mini_batch_size`, `d0`, `d1`, `use_jac`, `prior`), whatever its value; then it is
+        "euler_maruyama".
+    steps : int or "adaptive", optional
+        Number of steps; by default those of `AUTO_STEPS` for "gaussian", "adaptive" where the
+        solver can, else 100 for up to 20 groups and 300 for more: the summed score grows with the
+        number of terms, and with it the stiffness of the reverse diffusion.
+    use_jac : bool, optional
+        BayesFlow's precision-weighted composition by the Jacobian of the score, for few groups.
+    prior : {"diffused", "weighted"}, optional
+        How the prior enters the summed score at diffusion time t, by default "diffused"; see
+        `prior_score`.
+    summaries : array (n_groups, summary_dim), or list of these, optional
+        ``.summaries`` of an earlier result for the same study (or each of several), group size and
+        workflow.
+    check : bool, optional
+        Whether to compare data and draws with what the model and its prior can produce
+        (`eamlab.check`), and to warn of what is unusual. By default a single study is checked, and
+        several are not: it takes some tenths of a second for each.
+    seed : int, optional
+        Seed of the draws.
+
+    Returns
+    -------
+    Draws, or list of Draws for a sequence of studies
+        With ``.summaries``, and ``.settings`` that pass back into this call.
+
+    Warns
+    -----
+    UserWarning
+        For data from a population outside the prior, or with contaminant responses: a network
+        answers them, too, with confidence. For people with more or fewer trials than any that the
+        network was trained on.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+    """
+    studies = as_studies(study)
+    several = not isinstance(study, Study)
+    model = _checked_model(workflow, studies)
+    num_samples = check_count("num_samples", num_samples)
+    seed = None if seed is None else check_count("seed", seed, 0)
+    given: dict[str, Any] = {"mini_batch_size": mini_batch_size, "d0": d0, "d1": d1}
+    given |= {"use_jac": use_jac, "prior": prior}
+    blocks = [_blocks(workflow, s, group_size) for s in studies]
+    known = _summarized(workflow, blocks, summaries)
+    settings = _settings(workflow, method, steps, given, _most_groups(known))
+    draw = _gaussian_draws if settings["method"] == "gaussian" else _summed_draws
+    common: dict[str, Any] = {"num_samples": num_samples, "seed": seed}
+    drawn = draw(workflow, model, blocks, known, **settings, **common)
+    settings |= common | {"group_size": group_size}
+    result = [
+        Draws(
+            {k: values[i] for k, values in drawn.items()},
+            model=model,
+            settings=settings,
+            summaries=known[i],
+            diagnostics={"n_groups": len(known[i]), "group_size": blocks[i][0].shape[1]},
+        )
+        for i in range(len(studies))
+    ]
+    if check or (check is None and not several):
+        for i, (draws, one) in enumerate(zip(result, studies, strict=True)):
+            _warn_of_unusual(workflow, draws, one, f"study {i} is" if several else "the data are")
+    return result if several else result[0]
+
+
+def _gaussian_draws(
+    workflow: bf.CompositionalWorkflow,
+    model: Model,
+    blocks: list[list[np.ndarray]],
+    summaries: list[np.ndarray],
+    *,
+    method: str,
+    **options: Any,
+) -> dict[str, np.ndarray]:
+    """Draws (n_studies, num_samples) by name, of Gaussians multiplied."""
+    z = sample_gaussian_composition(workflow.inference_network, summaries, **options)
+    values = model.prior.unstandardize(z)
+    return {k: values[..., i] for i, k in enumerate(model.prior.names)}
+
+
+def _summed_draws(
+    workflow: bf.CompositionalWorkflow,
+    model: Model,
+    blocks: list[list[np.ndarray]],
+    summaries: list[np.ndarray],
+    *,
+    mini_batch_size: int,
+    d0: float,
+    d1: float,
+    use_jac: bool,
+    prior: str,
+    seed: int | None,
+    **options: Any,
+) -> dict[str, np.ndarray]:
+    """Draws (n_studies, num_samples) by name, of the summed score, by BayesFlow."""
+    if len({len(s) for s in summaries}) > 1:
+        raise ValueError("study: studies that are composed together need equally many groups.")
+    options |= {"seed": None if seed is None else keras.random.SeedGenerator(seed)}
+    if len(summaries[0]) == 1:  # nothing to compose: the network's own posterior
+        draws = _sample_groups(workflow, np.stack([b[0][0] for b in blocks]), **options)
+    else:
+        draws = workflow.compositional_sample(
+            summaries=np.stack(summaries),
+            compute_prior_score=prior_score(model.prior, prior),
+            mini_batch_size=mini_batch_size,
+            compositional_bridge_d0=d0,
+            compositional_bridge_d1=d1,
+            use_jac=use_jac,
+            **options,
+        )
+    return {k: np.asarray(draws[k])[..., 0] for k in model.prior.names}
+
+
+def _sample_groups(
+    workflow: bf.CompositionalWorkflow, groups: np.ndarray, *, num_samples: int, **settings: Any
+) -> dict[str, np.ndarray]:
+    """Draw from the posterior of each group (n_groups, group_size, n_trials, 2) by itself."""
+    per_batch = max(1, _DRAWS_BATCH // num_samples)
+    parts = [
+        workflow.sample(
+            num_samples=num_samples, conditions={"sim_data": groups[i : i + per_batch]}, **settings
+        )
+        for i in range(0, len(groups), per_batch)
+    ]
+    return {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
+
+
+def _summarized(
+    workflow: bf.CompositionalWorkflow, blocks: list[list[np.ndarray]], summaries: Any
+) -> list[np.ndarray]:
+    """Summaries (n_groups, summary_dim) of each study: those given, or made now."""
+    if summaries is None:
+        return _summarize_together(workflow, blocks)
+    several = isinstance(summaries, list | tuple)
+    given = [np.asarray(s, dtype="float32") for s in (summaries if several else [summaries])]
+    n_groups = [sum(len(block) for block in study) for study in blocks]
+    alike = [len(s) for s in given if s.ndim == 2 and np.all(np.isfinite(s))]
+    if alike != n_groups:
+        raise ValueError(
+            "summaries must be finite arrays (n_groups, summary_dim), one for each study, which "
+            f"have {n_groups} groups, got {[s.shape for s in given]}; pass the .summaries of "
+            "an earlier result for the same studies and group_size."
+        )
+    return given
+
+
+def _summarize_together(
+    workflow: bf.CompositionalWorkflow, blocks: list[list[np.ndarray]]
+) -> list[np.ndarray]:
+    """Summarize all groups of all studies at once where they are alike: it saves many calls."""
+    if len({tuple(b.shape for b in study) for study in blocks}) > 1 or len(blocks[0]) > 1:
+        return [summarize_groups(workflow, study) for study in blocks]
+    made = summarize_groups(workflow, [np.concatenate([study[0] for study in blocks])])
+    return list(made.reshape(len(blocks), -1, made.shape[-1]))
+
+
+def _most_groups(summaries: list[np.ndarray]) -> int:
+    return max(len(s) for s in summaries)
+
+
+# --------------------------------------------------------------------------------------------------
+# Checks
+# --------------------------------------------------------------------------------------------------
+
+
+def _checked_model(workflow: Any, studies: list[Study]) -> Model:
+    if not isinstance(workflow, bf.CompositionalWorkflow):
+        raise ValueError(
+            f"workflow must be a CompositionalWorkflow, got {type(workflow).__name__}; "
+            "use global_workflow() or load_pretrained('global')."
+        )
+    pooled = isinstance(workflow.summary_network, PooledSummary)
+    if pooled and any(s.n_trials.min() < s.trials.shape[1] for s in studies):
+        raise ValueError(
+            "study: the pooled summary network needs the same number of trials for every subject; "
+            "use load_pretrained('global')."
+        )
+    return model_of(workflow)
+
+
+def _blocks(
+    workflow: bf.CompositionalWorkflow, study: Study, group_size: int | str
+) -> list[np.ndarray]:
+    """Split a study into blocks of equal groups."""
+    trained = _training(workflow).get("group_sizes", [5])
+    return split_subjects(study.trials, group_sizes(group_size, len(study), trained))
+
+
+def _training(workflow: Any) -> dict[str, Any]:
+    return getattr(workflow, "model_card", {}).get("training", {})
+
+
+def _settings(
+    workflow: bf.CompositionalWorkflow,
+    method: str,
+    steps: int | str | None,
+    given: dict[str, Any],
+    n_groups: int,
+) -> dict[str, Any]:
+    """Return method, steps, and for the summed score its options, all checked."""
+    if method not in _METHODS:
+        raise ValueError(f"method must be one of {_METHODS}, got {method!r}.")
+    plain = all(value is None for value in given.values())
+    anchored = isinstance(workflow.inference_network, AnchoredDiffusionModel)
+    if method == "auto":
+        method = "gaussian" if anchored and plain else "euler_maruyama"
+    if method == "gaussian" and not (anchored and plain):
+        raise ValueError(
+            "method='gaussian' needs a network with Gaussian anchors, such as "
+            f"load_pretrained('global'), and takes none of {_SUMMED}; leave these out, or choose a "
+            "solver of the summed score."
+        )
+    settings = {"method": method, "steps": _checked_steps(method, steps, n_groups)}
+    return settings if method == "gaussian" else settings | _summed_options(given, n_groups)
+
+
+def _summed_options(given: dict[str, Any], n_groups: int) -> dict[str, Any]:
+    chosen = {"d0": 1.0, "d1": 1.0, "use_jac": False, "prior": "diffused"}
+    chosen |= {"mini_batch_size": min(10, n_groups)}
+    chosen |= {k: v for k, v in given.items() if v is not None}
+    for name in ("d0", "d1"):
+        value = chosen[name]
+        if not (isinstance(value, int | float | np.number) and 0 < value < np.inf):
+            raise ValueError(f"{name} must be positive, got {value!r}.")
+        chosen[name] = float(value)
+    if chosen["prior"] not in PRIOR_SCORES:
+        raise ValueError(f"prior must be one of {PRIOR_SCORES}, got {chosen['prior']!r}.")
+    if not isinstance(chosen["use_jac"], bool):
+        raise ValueError(f"use_jac must be True or False, got {chosen['use_jac']!r}.")
+    size = check_count("mini_batch_size", chosen["mini_batch_size"])
+    if size > n_groups:
+        raise ValueError(
+            f"mini_batch_size must be at most the number of groups ({n_groups}), got {size}."
+        )
+    return chosen | {"mini_batch_size": size}
+
+
+def _checked_steps(method: str, steps: int | str | None, n_groups: int) -> int | str:
+    if steps is None:
+        return _default_steps(method, n_groups)
+    if steps == "adaptive":
+        if method not in _ADAPTIVE:
+            raise ValueError(f"steps='adaptive' needs one of {_ADAPTIVE}, got method {method!r}.")
+        return "adaptive"
+    return check_count("steps", steps)
+
+
+def _default_steps(method: str, n_groups: int) -> int | str:
+    if method == "gaussian":
+        return next((steps for most, steps in AUTO_STEPS.items() if n_groups <= most), MANY_STEPS)
+    if method in _ADAPTIVE:
+        return "adaptive"
+    return 300 if n_groups > _MANY_GROUPS else 100
+
+
+def _warn_of_unusual(workflow: Any, draws: Draws, study: Study, which: str) -> None:
+    unusual = [*_extrapolation(workflow, study), *predictive_check(draws, study).messages]
+    if unusual:
+        warnings.warn(
+            f"{which} unlike what the network was trained on; do not trust the draws before you "
+            "know why. " + " ".join(unusual),
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _extrapolation(workflow: Any, study: Study) -> list[str]:
+    """Say who has more or fewer trials than anybody in the network's training."""
+    training = _training(workflow)
+    if not training:
+        return []
+    low, high = TrainingSettings(**training).trials_seen
+    outside = (study.n_trials < low) | (study.n_trials > high)
+    if not outside.any():
+        return []
+    return [
+        f"{int(outside.sum())} of {len(study)} subjects have {study.n_trials[outside].min()} to "
+        f"{study.n_trials[outside].max()} trials, and it was trained on {low} to {high}."
+    ]

@@ -1,4 +1,0 @@
-"""What `eamlab.reference` is made of: the exact posterior, one job per module.
-
-``parallel, study -> marginal -> tables -> samplers, individual, joint``, each using those before.
-"""

@@ -1,0 +1,589 @@
+r"""Does a study look like anything the model can produce? The posterior predictive check.
+
+An amortized network answers every question, also one it was never trained for. `check` compares a
+study with the draws that a network gave for it, in three ways:
+
+- **Draws and prior.** Is the posterior mean of a group parameter farther from the prior than chance
+  puts it? Networks are trained on draws of the prior, so beyond it they extrapolate. Before the
+  data are seen, a posterior mean :math:`\bar\eta` varies around the prior mean :math:`m` with
+  variance :math:`s^2 - \mathrm{Var}(\eta \mid Y)`, so that is what its distance is measured in.
+- **Data and prior** (Box, 1980). Do studies simulated from the prior look like the one observed?
+  This does not ask the network, which may answer from within the prior whatever it is shown. The
+  mean of a feature over people is measured in :math:`\sqrt{\tau^2 + s^2 / J}`, where
+  :math:`\tau` is its spread between studies and :math:`s` between the people of this one:
+  a few people who agree with each other, but not with the prior, are news.
+- **Data and draws** (Gelman, Meng & Stern, 1996). Do studies simulated from the draws look like the
+  one observed? Most statistics describe what the model was fitted to: they fail when the draws are
+  wrong. Two describe what the model cannot adapt to, responses far below or far above a person's
+  others: they fail when the model is wrong, for instance because of guesses and lapses.
+
+Differences that are small in themselves are never reported, however many people there are: see
+`TOLERANCE`.
+
+References
+----------
+Box, G. E. P. (1980). Sampling and Bayes' inference in scientific modelling and robustness. *Journal
+of the Royal Statistical Society A, 143*, 383-430.
+
+Gelman, A., Meng, X.-L., & Stern, H. (1996). Posterior predictive assessment of model fitness via
+realized discrepancies. *Statistica Sinica, 6*, 733-760.
+
+Wagenmakers, E.-J., van der Maas, H. L. J., & Grasman, R. P. P. P. (2007). An EZ-diffusion model for
+response time and accuracy. *Psychonomic Bulletin & Review, 14*, 3-22.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from eamlab.draws import Draws, as_draws, group_array
+from eamlab.model.eam import simulate_decisions
+from eamlab.model.model import Model, check_count, generator
+from eamlab.study import Study, as_study
+
+__all__ = ["TOLERANCE", "Comparison", "PredictiveCheck", "check"]
+
+FloatArray = NDArray[np.float64]
+
+TOLERANCE = 0.01
+"""Smallest standard deviation a comparison uses, in log units, shares or square roots: about 1 %.
+
+Composed posteriors of thousands of people are biased by a few of their own tiny standard
+deviations, and no conclusion hangs on it.
+"""
+
+# How many sds are unusual. Limits differ because tails do: those of data against the prior are a
+# little heavier than normal, and what the model is fitted to shows the network's error as well,
+# which may be a few sds.
+_DRAWS_LIMIT, _PRIOR_LIMIT, _FIT_LIMIT, _OUTLIER_LIMIT = 3.5, 4.0, 5.0, 3.75
+# Subjects of studies simulated from the prior: sampling error is far below the spread of studies.
+_PRIOR_SUBJECTS = 25
+_MOST_TRIALS = 12_000  # of a simulated study; bounds the time where people have many trials
+_TRIALS_AT_ONCE = 50_000
+_FEWEST_TRIALS = 5
+_TOO_FEW = (
+    f"Nobody has {_FEWEST_TRIALS} trials, which the comparison of data and predictions needs; only "
+    "the draws were compared with the prior."
+)
+_LEAST_IQR = 1e-3  # seconds; times rounded to milliseconds may coincide
+# Where outliers begin, in interquartile ranges below the first and above the third quartile, and
+# the most that a single one counts.
+_FAST, _SLOW, _MOST = 0.5, 2.0, 10.0
+# Posteriors that hardly narrow the prior would make the expected distance tiny.
+_LEAST_DISTANCE = 0.8
+# Spread of features between studies, and their variance within a person, at the least: two people
+# who agree by chance are no proof.
+_LEAST_SPREAD, _NOISE = 0.02, 0.02
+# Wild draws are simulated no farther out than so many sds from the prior's middle; the data differ
+# from it by far anyway.
+_REACH, _SHARED_REACH = 10.0, 6.0
+_QUANTILES = (0.023, 0.5, 0.977)  # the median and two sds of a normal distribution
+
+
+# --------------------------------------------------------------------------------------------------
+# What is compared
+# --------------------------------------------------------------------------------------------------
+
+
+class _Studies(NamedTuple):
+    """Trials of studies of J subjects with up to n trials, and what each subject needs once."""
+
+    choice: FloatArray  # (..., J, n), 0 where a trial is missing
+    there: NDArray[np.bool_]  # (..., J, n)
+    n: FloatArray  # (..., J), trials of each
+    rt: FloatArray  # (..., J, n) in seconds
+    quartiles: FloatArray  # (3, ..., J) in seconds
+    iqr: FloatArray  # (..., J) in seconds
+
+    def mean(self, values: FloatArray) -> FloatArray:
+        """Mean (..., J) of values (..., J, n) over each subject's trials."""
+        return np.sum(values, axis=-1, where=self.there) / self.n
+
+
+def _summarized(data: NDArray) -> _Studies:
+    """Prepare studies (..., J, n, 2), in which ``rt`` is 0 where a trial is missing."""
+    choice, rt = data[..., 0].astype(float), data[..., 1].astype(float)
+    there = rt > 0
+    n = there.sum(axis=-1)
+    ordered = np.sort(np.where(there, rt, np.inf), axis=-1)
+    ranks = np.round(np.multiply.outer(n - 1, (0.25, 0.5, 0.75))).astype(int)
+    quartiles = np.moveaxis(np.take_along_axis(ordered, ranks, axis=-1), -1, 0)
+    iqr = np.maximum(quartiles[2] - quartiles[0], _LEAST_IQR)
+    return _Studies(choice * there, there, n.astype(float), rt, quartiles, iqr)
+
+
+def _share(s: _Studies) -> FloatArray:
+    return s.mean(s.choice)
+
+
+def _scale(s: _Studies) -> FloatArray:
+    """Spread of each subject's times (..., J, 1): half its own (noisy), half the study's."""
+    return np.sqrt(s.iqr * np.median(s.iqr, axis=-1, keepdims=True))[..., None]
+
+
+def _fast_outliers(s: _Studies) -> FloatArray:
+    """Mean distance (IQRs) of responses below the fence, over all responses."""
+    distance = (s.quartiles[0][..., None] - s.rt) / _scale(s)
+    return s.mean(np.clip(distance - _FAST, 0.0, _MOST)).mean(axis=-1)
+
+
+def _slow_outliers(s: _Studies) -> FloatArray:
+    """Mean distance (IQRs) of responses above the fence, over all responses."""
+    distance = (s.rt - s.quartiles[2][..., None]) / _scale(s)
+    return s.mean(np.clip(distance - _SLOW, 0.0, _MOST)).mean(axis=-1)
+
+
+def _choice_speed(s: _Studies) -> FloatArray:
+    """Four times the covariance: the difference of upper and lower responses if half are upper."""
+    z = np.clip((s.rt - s.quartiles[1][..., None]) / s.iqr[..., None], -2.0, 2.0)
+    return 4.0 * (s.mean(z * s.choice) - s.mean(z) * _share(s)).mean(axis=-1)
+
+
+class _Statistic(NamedTuple):
+    """A number (...) that describes a study, a scale where it is about normal, what it tells."""
+
+    name: str
+    of: Callable[[_Studies], FloatArray]
+    scale: Callable[[FloatArray], FloatArray]
+    meaning: str
+    high: str
+    low: str
+    limit: float = _FIT_LIMIT
+
+
+def _log(x: FloatArray) -> FloatArray:
+    return np.log(x + 0.01)
+
+
+def _root(x: FloatArray) -> FloatArray:
+    # Without the constant, one response in ten people's data would look like a revolution.
+    return np.sqrt(x + 0.003)
+
+
+def _as_is(x: FloatArray) -> FloatArray:
+    return x
+
+
+_DRAWS_FAIL = (
+    "The draws do not describe these data. Check the units (seconds) and the coding of the "
+    "choices; then suspect a population beyond the prior (widen it and train again) or a failed "
+    "sampler (more steps, larger groups)."
+)
+_OUT_OF_PRIOR = (
+    "Networks are trained within the prior only. Check the units (seconds), rule out contaminants, "
+    "then widen the prior and train again."
+)
+_SPEED_FAILS = (
+    "In the model only the starting point makes one choice faster than the other. Look for drift "
+    "or starting points that vary from trial to trial, and for guesses."
+)
+_STATISTICS = (
+    _Statistic(
+        "rt_median", lambda s: np.exp(np.log(s.quartiles[1]).mean(axis=-1)), np.log,
+        "The typical median response time of a person (s)", _DRAWS_FAIL, _DRAWS_FAIL,
+    ),
+    _Statistic(
+        "rt_within", lambda s: np.exp(np.log(s.iqr).mean(axis=-1)), np.log,
+        "The typical interquartile range of a person's response times (s)",
+        _DRAWS_FAIL, _DRAWS_FAIL,
+    ),
+    _Statistic(
+        "rt_between", lambda s: np.log(s.quartiles[1]).std(axis=-1), _log,
+        "The standard deviation over people of their log median response times",
+        _DRAWS_FAIL, _DRAWS_FAIL,
+    ),
+    _Statistic(
+        "choice_share", lambda s: _share(s).mean(axis=-1), _as_is,
+        "The share of upper choices", _DRAWS_FAIL, _DRAWS_FAIL,
+    ),
+    _Statistic(
+        "choice_between", lambda s: _share(s).std(axis=-1), _log,
+        "The standard deviation over people of their shares of upper choices",
+        _DRAWS_FAIL, _DRAWS_FAIL,
+    ),
+    _Statistic(
+        "choice_speed", _choice_speed, _as_is,
+        "By how much upper responses are slower than lower ones (interquartile ranges)",
+        _SPEED_FAILS, _SPEED_FAILS,
+    ),
+    _Statistic(
+        "fast_outliers", _fast_outliers, _root,
+        f"How far responses fall below a fence {_FAST} interquartile ranges under a person's first "
+        "quartile (mean over all responses, in such ranges)",
+        "Look for fast guesses and anticipations, and leave them out or model them.",
+        "Look for a lower cut-off that has removed fast responses.", _OUTLIER_LIMIT,
+    ),
+    _Statistic(
+        "slow_outliers", _slow_outliers, _root,
+        f"How far responses rise above a fence {_SLOW:g} interquartile ranges over a person's "
+        "third quartile (mean over all responses, in such ranges)",
+        "Look for lapses of attention and other slow contaminants, and leave them out or model "
+        "them.",
+        "Look for a deadline or an upper cut-off that has removed slow responses.", _OUTLIER_LIMIT,
+    ),
+)  # fmt: skip
+
+
+def _described(data: NDArray) -> FloatArray:
+    """All statistics (..., 8) of studies (..., J, n, 2)."""
+    studies = _summarized(data)
+    return np.stack([statistic.of(studies) for statistic in _STATISTICS], axis=-1)
+
+
+def _share_logit(s: _Studies) -> FloatArray:
+    """Logit of each share of upper choices, finite for one-sided people too."""
+    return special.logit((_share(s) * s.n + 0.5) / (s.n + 1.0))
+
+
+def _log_boundary(s: _Studies) -> FloatArray:
+    """Log boundary as in EZ-diffusion, from the interquartile range: 1.1 sds of decision times.
+
+    The logit of the choices is drift times boundary; without it fast people with a strong drift
+    would seem to have narrow boundaries. Of one-sided people the drift is unknown: they are left
+    out (NaN), unless all are.
+    """
+    y = np.maximum(np.abs(_share_logit(s)), 0.05)
+    e = np.exp(-y)
+    variance = (1.0 - 2.0 * y * e - e**2) / (2.0 * y**3 * (1.0 + e) ** 2)  # for boundary 1
+    guesses = 0.5 * np.log(s.iqr / 1.1) - 0.25 * np.log(variance)
+    mixed = (_share(s) > 0.0) & (_share(s) < 1.0)
+    return np.where(mixed | ~mixed.any(axis=-1, keepdims=True), guesses, np.nan)
+
+
+class _Feature(NamedTuple):
+    """What the prior fixes about people (..., J): compared is the mean over them."""
+
+    name: str
+    of: Callable[[_Studies], FloatArray]
+    natural: Callable[[FloatArray], FloatArray]
+    meaning: str
+
+
+_FEATURES = (
+    _Feature(
+        "prior_rt_median", lambda s: np.log(s.quartiles[1]), np.exp,
+        "The typical median response time of a person (s)",
+    ),
+    _Feature(
+        "prior_boundary", _log_boundary, np.exp,
+        "The typical boundary separation of a person, guessed from times and choices",
+    ),
+    _Feature(
+        "prior_choice_share", _share_logit, special.expit,
+        "The typical share of upper choices of a person",
+    ),
+    _Feature(
+        "prior_rt_between", lambda s: _log(np.log(s.quartiles[1]).std(axis=-1, keepdims=True)),
+        lambda x: np.exp(x) - 0.01,
+        "The standard deviation over people of their log median response times",
+    ),
+)  # fmt: skip
+
+
+def _featured(data: NDArray) -> FloatArray:
+    """Mean and squared standard error (..., 2, 4) of all features of studies (..., J, n, 2)."""
+    studies = _summarized(data)
+    moments = []
+    for values in (feature.of(studies) for feature in _FEATURES):
+        n = np.sum(np.isfinite(values), axis=-1)
+        error2 = (np.nanvar(values, axis=-1) + _NOISE) / n
+        moments.append(np.stack([np.nanmean(values, axis=-1), error2], axis=-1))
+    return np.stack(moments, axis=-1)
+
+
+# --------------------------------------------------------------------------------------------------
+# Results
+# --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One number, beside what the model expects of it.
+
+    Attributes
+    ----------
+    name : str
+        A group parameter, or a statistic of the data.
+    observed : float
+        Mean of the draws of the parameter, or the statistic of the study.
+    expected : float
+        Prior mean, or median of the statistic over simulated studies.
+    interval : tuple of float
+        About 95 % of what the model expects.
+    z : float
+        Distance from `expected` in standard deviations, on a scale where these are about normal.
+    limit : float
+        Distance beyond which it is unusual.
+    meaning, advice : str
+        What the number is, and what to do where it is unusual.
+    """
+
+    name: str
+    observed: float
+    expected: float
+    interval: tuple[float, float]
+    z: float
+    limit: float
+    meaning: str
+    advice: str
+
+    @property
+    def unusual(self) -> bool:
+        """Whether the distance is beyond the limit, or not a number."""
+        return not abs(self.z) <= self.limit
+
+    @property
+    def message(self) -> str:
+        """The comparison in words."""
+        low, high = self.interval
+        return (
+            f"{self.name}: {self.meaning} is {self.observed:.3g}; the model expects {low:.3g} to "
+            f"{high:.3g} (z = {self.z:+.1f}). {self.advice}"
+        )
+
+
+@dataclass(frozen=True)
+class PredictiveCheck:
+    """Result of `check`.
+
+    Attributes
+    ----------
+    comparisons : tuple of Comparison
+        The draws of the group parameters against the prior, the data against the prior (names
+        begin with ``prior_``), and the data against the draws.
+    notes : tuple of str
+        What could not be compared, and why.
+    """
+
+    comparisons: tuple[Comparison, ...]
+    notes: tuple[str, ...] = ()
+
+    def __getitem__(self, name: str) -> Comparison:
+        found = {c.name: c for c in self.comparisons}
+        if name not in found:
+            raise KeyError(f"unknown comparison {name!r}; known are {tuple(found)}.")
+        return found[name]
+
+    @property
+    def unusual(self) -> list[str]:
+        """Names of what is unlike the model and its prior; empty if nothing is."""
+        return [c.name for c in self.comparisons if c.unusual]
+
+    @property
+    def messages(self) -> list[str]:
+        """One or two sentences for each of `unusual`, and the notes."""
+        return [*(c.message for c in self.comparisons if c.unusual), *self.notes]
+
+
+# --------------------------------------------------------------------------------------------------
+# The check
+# --------------------------------------------------------------------------------------------------
+
+
+def check(
+    draws: Draws,
+    study: Study,
+    *,
+    num_samples: int = 200,
+    max_subjects: int = 200,
+    seed: int | np.random.Generator = 0,
+) -> PredictiveCheck:
+    r"""Compare a study and its posterior draws with the prior, and the study with the draws.
+
+    With a statistic T of the study and of simulated studies with as many trials per subject,
+
+    .. math:: z = \frac{g(T(Y)) - \mathrm{median}}{\max(w / 2,\; 0.01)}
+
+    where w is the distance from the median to the 2.3 % or 97.7 % quantile on the same side, two
+    sds of a normal distribution, and g is the logarithm, the root or nothing, so that z is about
+    normal. For a group parameter
+    :math:`z = (\bar\eta - m) / \sqrt{s^2 - \mathrm{Var}(\eta \mid Y)}`. The limits on z make
+    a false alarm in less than one of 100 studies of the prior.
+
+    Parameters
+    ----------
+    draws : Draws
+        Of the group parameters, from whatever made them.
+    study : Study
+        What they are draws for. Subjects with fewer than five trials are left out.
+    num_samples : int, default 200
+        Studies to simulate, from draws spread evenly over those given; at least 50.
+    max_subjects : int, default 200
+        Most subjects of a simulated study, and fewer where they have more than 60 trials. Of a
+        larger study nothing is asked that would not show in one of this size.
+    seed : int or numpy.random.Generator, default 0
+        Seed of the simulations. The same seed gives the same answer.
+
+    Returns
+    -------
+    PredictiveCheck
+        ``.unusual`` (names), ``.messages`` (sentences), ``.comparisons``, ``["name"]``.
+
+    Raises
+    ------
+    ValueError
+        If draws are missing, of several studies or not finite; if the model does not make choices
+        in time; if a count is too small.
+
+    Notes
+    -----
+    Of a study in which nobody has five trials only the draws are compared with the prior, and
+    ``.messages`` says so.
+    """
+    check_count("num_samples", num_samples, 50)
+    check_count("max_subjects", max_subjects)
+    study, model = as_study(study), _checked_model(draws)
+    values = group_array(draws, model)
+    against_prior = _draws_and_prior(values, model)
+    data, counts = _enough(study)
+    if not len(data):
+        return PredictiveCheck(tuple(against_prior), (_TOO_FEW,))
+    rng = generator(seed)
+    most = min(max_subjects, max(_PRIOR_SUBJECTS, _MOST_TRIALS // int(counts.max())))
+    few = min(max_subjects, _PRIOR_SUBJECTS)
+    from_prior = model.prior.to_array(model.prior.sample(2 * num_samples, rng))
+    expected = [_featured(some) for some in _simulated(model, from_prior, counts, few, rng)]
+    chosen = values[np.linspace(0, len(values) - 1, num_samples).round().astype(int)]
+    predicted = [_described(some) for some in _simulated(model, chosen, counts, most, rng)]
+    return PredictiveCheck(
+        (
+            *against_prior,
+            *_data_and_prior(_featured(data), np.concatenate(expected)),
+            *_data_and_draws(_described(data), np.concatenate(predicted)),
+        )
+    )
+
+
+def _simulated(
+    model: Model,
+    draws: FloatArray,
+    counts: NDArray[np.intp],
+    max_subjects: int,
+    rng: np.random.Generator,
+) -> Iterator[NDArray]:
+    """Simulate a study for each draw (S, d), with trials per subject as in `counts` (J,).
+
+    Studies come a few at a time, shape (few, J, n, 2), which is fast and takes little memory.
+    """
+    n_subjects, n_trials = min(len(counts), max_subjects), int(counts.max())
+    few = max(1, _TRIALS_AT_ONCE // (n_subjects * n_trials))
+    for first in range(0, len(draws), few):
+        part = draws[first : first + few]
+        group = model.prior.to_dict(_within(part, model))
+        with np.errstate(over="ignore"):  # wild draws overflow, and are clipped below
+            people = model.sample_people(group, n_subjects, rng)
+        people = {k: np.clip(x, *model.person_range(k, _REACH)) for k, x in people.items()}
+        data = model.trials_of(group | people, n_trials, seed=rng)
+        kept = rng.choice(counts, n_subjects, replace=False)
+        data[:, np.arange(n_trials) >= kept[:, None]] = 0.0
+        yield data
+
+
+def _within(draws: FloatArray, model: Model) -> FloatArray:
+    """Draws (S, d) with the shared parameters, which the simulator takes as they are, in reach."""
+    columns = [model.prior.names.index(name) for name in model.shared]
+    low, high = (model.prior.means + s * _SHARED_REACH * model.prior.sds for s in (-1.0, 1.0))
+    inside = draws.copy()
+    inside[:, columns] = np.clip(draws, low, high)[:, columns]
+    return inside
+
+
+def _draws_and_prior(draws: FloatArray, model: Model) -> list[Comparison]:
+    """Compare the means of the draws (S, d) with the prior."""
+    prior_sds = model.prior.sds
+    narrowed = 1.0 - np.minimum(draws.std(axis=0) / prior_sds, 1.0) ** 2
+    sds = prior_sds * np.maximum(np.sqrt(narrowed), _LEAST_DISTANCE)
+    found = []
+    for parameter, mean, sd in zip(model.prior.parameters, draws.mean(axis=0), sds, strict=True):
+        m, meaning = parameter.mean, f"The posterior mean of the {parameter.meaning}"
+        interval, z = (m - 2.0 * sd, m + 2.0 * sd), (mean - m) / sd
+        found.append(
+            Comparison(
+                parameter.name,
+                float(mean),
+                m,
+                interval,
+                float(z),
+                _DRAWS_LIMIT,
+                meaning,
+                _OUT_OF_PRIOR,
+            )
+        )
+    return found
+
+
+def _data_and_prior(observed: FloatArray, simulated: FloatArray) -> list[Comparison]:
+    """Compare the features (2, 4) of the study with those of the prior's (2 num_samples, 2, 4)."""
+    centre, sds = _spread(observed, simulated)
+    seen = (observed[0] - centre) / sds[-1]
+    limits = np.quantile((simulated[:, 0] - centre) / sds[:-1], _QUANTILES, axis=0)
+    found = []
+    for i, feature in enumerate(_FEATURES):
+        low, middle, high = feature.natural(centre[i] + sds[-1, i] * limits[:, i]).tolist()
+        found.append(
+            Comparison(
+                feature.name, float(feature.natural(observed[0, i])), middle, (low, high),
+                _z(seen[i], *limits[:, i]), _PRIOR_LIMIT, feature.meaning, _OUT_OF_PRIOR,
+            )
+        )  # fmt: skip
+    return found
+
+
+def _spread(observed: FloatArray, simulated: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Centre (4,) of simulated features, and the sd of each study's (S + 1, 4), observed last."""
+    centre, error2 = np.median(simulated, axis=0)
+    # Medians, because some studies of the prior are very mixed; 0.455 is that of a squared normal.
+    between2 = np.median((simulated[:, 0] - centre) ** 2, axis=0) / 0.455 - error2
+    errors2 = np.vstack([simulated[:, 1], observed[1:]])
+    return centre, np.sqrt(np.maximum(between2, _LEAST_SPREAD**2) + errors2)
+
+
+def _data_and_draws(observed: FloatArray, simulated: FloatArray) -> list[Comparison]:
+    """Compare the statistics (8,) of the study with those of simulated studies (num_samples, 8)."""
+    found = []
+    for statistic, seen, values in zip(_STATISTICS, observed, simulated.T, strict=True):
+        low, middle, high = np.quantile(values, _QUANTILES)
+        z = _z(*statistic.scale(np.array([seen, low, middle, high])))
+        advice = statistic.high if z > 0 else statistic.low
+        found.append(
+            Comparison(
+                statistic.name, float(seen), float(middle), (float(low), float(high)),
+                z, statistic.limit, statistic.meaning, advice,
+            )
+        )  # fmt: skip
+    return found
+
+
+def _z(seen: float, low: float, middle: float, high: float) -> float:
+    """Distance in units of half of the interval on its side, which spans two sds."""
+    sd = (high - middle if seen > middle else middle - low) / 2.0
+    return float((seen - middle) / max(sd, TOLERANCE))
+
+
+# --------------------------------------------------------------------------------------------------
+# Input
+# --------------------------------------------------------------------------------------------------
+
+
+def _checked_model(draws: Draws) -> Model:
+    model = as_draws(draws).model
+    if model is None:
+        raise ValueError("draws do not say of which model they are; give model= to Draws.")
+    if model.simulate is not simulate_decisions:
+        raise ValueError(
+            f"draws are of {model.name}, whose trials are not choices and times; compare "
+            "statistics of your own between study.trials and those of simulated studies."
+        )
+    return model
+
+
+def _enough(study: Study) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    """Trials (J, n, 2) of the subjects with enough of them, and how many these have."""
+    enough = study.n_trials >= _FEWEST_TRIALS
+    return study.trials[enough], study.n_trials[enough]

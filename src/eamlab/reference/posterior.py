@@ -1,0 +1,338 @@
+r"""The exact posterior of the group parameters: the answer key for every composed posterior.
+
+.. math:: p(\eta \mid Y) \propto p(\eta) \prod_{j=1}^{J} \int p(Y_j \mid \theta_j, \beta)\,
+    p(\theta_j \mid \eta)\, d\theta_j
+
+The integrals are done by quadrature, so that only the group parameters remain. Small studies are
+sampled by adaptive Metropolis on this marginal posterior, large ones by importance sampling around
+its mode.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from eamlab.draws import Draws, as_draws, group_array
+from eamlab.model.density import FloatArray
+from eamlab.model.model import Model, check_count, generator
+from eamlab.reference.quadrature import N_GROUP, START, Likelihood, beta_table
+from eamlab.reference.samplers import (
+    chains_from_draws,
+    chains_from_prior,
+    cholesky_factor,
+    importance_sample,
+    laplace,
+    max_r_hat,
+    min_ess,
+    sample_chains,
+    systematic,
+)
+from eamlab.reference.subjects import Subject, boundary_shift, coordinates, subjects_of
+from eamlab.reference.tables import Domain, build_tables, is_narrow
+from eamlab.study import Study, as_study
+
+__all__ = ["ReferenceWarning", "doubtful", "exact", "group_points", "log_likelihood"]
+
+# Up to this many subjects chains are used, above it importance sampling.
+_MOST_FOR_CHAINS = 60
+# Subjects of a large study, at most, that show where its posterior lies.
+_SCOUTS = 40
+_R_HAT_LIMIT = 1.02
+# Share of a subject's integral in doubt (at the edges of its nodes, or between nodes too far apart)
+# above which the subject is reported; the integral's own error is about a tenth of it.
+_MOST_DOUBT = 0.01
+
+
+class ReferenceWarning(UserWarning):
+    """The exact posterior's own diagnostics failed: do not use it as an answer key unseen."""
+
+
+# --------------------------------------------------------------------------------------------------
+# The answer key
+# --------------------------------------------------------------------------------------------------
+
+
+class _Sample(NamedTuple):
+    """What a sampler hands over: draws (n, d), their weights, and its diagnostics."""
+
+    draws: FloatArray
+    weights: FloatArray
+    ess: float
+    method: str
+    diagnostics: dict[str, float]
+
+
+def exact(
+    study: Study,
+    model: Model,
+    num_samples: int = 1000,
+    *,
+    seed: int | np.random.Generator | None = None,
+    em_dt: float | None = None,
+    method: str = "auto",
+    progress: bool | None = None,
+) -> Draws:
+    r"""Draw from the exact posterior of the group parameters.
+
+    .. math:: p(\eta \mid Y) \propto p(\eta) \prod_{j=1}^{J} \int p(Y_j \mid \theta_j, \beta)\,
+        p(\theta_j \mid \eta)\, d\theta_j
+
+    Parameters
+    ----------
+    study : Study
+        The data.
+    model : Model
+        Such as `eamlab.EAM`, or any other prior of the same decisions.
+    num_samples : int, default 1000
+        Number of draws.
+    seed : int or numpy.random.Generator, optional
+        Makes the draws reproducible.
+    em_dt : float, optional
+        Step length in seconds of the Euler-Maruyama simulator that made the data. Such data follow
+        the model with both bounds moved outward by ``0.5826 * sqrt(em_dt)``, and that model is
+        used. Default: the exact model.
+    method : {"auto", "mcmc", "importance"}
+        Sampler; "auto" takes chains up to 60 people and importance sampling above, and chains
+        again where the importance weights fail.
+    progress : bool, optional
+        Default: a bar for every step that takes more than two seconds.
+
+    Returns
+    -------
+    Draws
+        Of the group parameters. ``.mean`` and ``.sd`` are from all chain states or weighted draws,
+        not only from those that are kept. ``.diagnostics`` has ``method``, ``ess`` (of the chains,
+        smallest over parameters, or of the weights), ``r_hat`` or ``pareto_k``, and ``edge``: the
+        largest share of any person's integral that the quadrature may miss. ``.warnings`` has
+        what failed.
+
+    Raises
+    ------
+    ValueError
+        For several studies, a model whose likelihood the quadrature does not know, or unusable
+        options.
+
+    Warns
+    -----
+    ReferenceWarning
+        When a diagnostic fails: chains that did not mix, uneven weights, or people so odd that
+        the quadrature may miss a part of their integral (they are named).
+
+    References
+    ----------
+    Navarro & Fuss (2009) for the density; Roberts & Rosenthal (2009) for adaptive Metropolis;
+    Vehtari et al. (2021) for R-hat and the effective sample size, Vehtari et al. (2024) for the
+    Pareto diagnostic; Broadie, Glasserman & Kou (1997) for `em_dt`.
+    """
+    num_samples = check_count("num_samples", num_samples)
+    if method not in ("auto", "mcmc", "importance"):
+        raise ValueError(f"method must be 'auto', 'mcmc' or 'importance'; got {method!r}.")
+    rng = generator(seed)
+    subjects, shift = subjects_of(as_study(study)), boundary_shift(em_dt)
+    likelihood, start = _prepared(subjects, model, shift, rng, progress)
+    settings = {"num_samples": num_samples, "seed": seed, "em_dt": em_dt, "method": method}
+    if method == "auto":
+        method = "mcmc" if len(subjects) <= _MOST_FOR_CHAINS else "importance"
+    sample = _draw(likelihood, start, num_samples, method, rng, progress)
+    draws = _packed(sample, likelihood, model, settings, rng)
+    for message in draws.warnings:
+        warnings.warn(message, ReferenceWarning, stacklevel=2)
+    return draws
+
+
+def _prepared(
+    subjects: Sequence[Subject],
+    model: Model,
+    shift: float,
+    rng: np.random.Generator,
+    progress: bool | None,
+) -> tuple[Likelihood, tuple[FloatArray, FloatArray] | None]:
+    """Likelihood of a study, and for one with much data where its posterior lies."""
+    if len(subjects) > _MOST_FOR_CHAINS or any(map(is_narrow, subjects)):
+        return _scouted(subjects, model, shift, rng, progress)
+    return _likelihood(subjects, model, Domain.of(model), shift, progress), None
+
+
+def _likelihood(
+    subjects: Sequence[Subject],
+    model: Model,
+    domain: Domain,
+    shift: float,
+    progress: bool | None,
+) -> Likelihood:
+    grid = beta_table(model.constants["beta_concentration"])
+    tables = build_tables(subjects, domain, shift, progress)
+    return Likelihood(subjects, tables, coordinates(model), grid, progress)
+
+
+# --------------------------------------------------------------------------------------------------
+# The likelihood by itself
+# --------------------------------------------------------------------------------------------------
+
+
+def log_likelihood(
+    study: Study, model: Model, group: Mapping[str, ArrayLike], *, em_dt: float | None = None
+) -> FloatArray:
+    """Marginal log likelihood of a study, with all people's parameters integrated out.
+
+    Parameters
+    ----------
+    study, model, em_dt
+        As in `exact`.
+    group : mapping of str to float or array_like (S,)
+        All group parameters: one value each, or equally many of each.
+
+    Returns
+    -------
+    ndarray (S,)
+        Log likelihoods; ``-inf`` where ``|beta_raw|`` exceeds 5. Within the range of the prior a
+        subject's error is about 1e-5 for 30 trials and below 0.01 for 10,000.
+
+    Raises
+    ------
+    ValueError
+        As in `exact`, and for missing group parameters.
+
+    Warns
+    -----
+    ReferenceWarning
+        When the quadrature misses a part of a subject's integral: odd subjects, or group parameters
+        at which these subjects are next to impossible.
+    """
+    subjects = subjects_of(as_study(study))
+    etas = group_points(group, model)
+    domain = Domain.of(model).within(etas[:, START], subjects)
+    likelihood = _likelihood(subjects, model, domain, boundary_shift(em_dt), None)
+    values = likelihood(etas)
+    doubts = likelihood.doubts.copy()
+    # The error of a table varies with beta: from one end of the draws to the other.
+    places = np.linspace(0, len(etas) - 1, min(len(etas), 20)).astype(int)
+    few = np.argsort(etas[:, START])[places]
+    within = etas[few][np.isfinite(values[few])]
+    for text in doubtful(np.maximum(doubts, likelihood.check(within))):
+        warnings.warn(f"log_likelihood: {text}.", ReferenceWarning, stacklevel=2)
+    return values
+
+
+def group_points(group: Any, model: Model) -> FloatArray:
+    """Group parameters (S, d) in the order of `coordinates`; numbers or draws of each."""
+    if not isinstance(group, Draws):
+        group = Draws({k: np.ravel(v) for k, v in group.items()})
+    values = group_array(as_draws(group, "group"), model, "group")
+    columns = [model.prior.names.index(name) for name in coordinates(model).names]
+    return np.ascontiguousarray(values[:, columns])
+
+
+def _scouted(
+    subjects: Sequence[Subject],
+    model: Model,
+    shift: float,
+    rng: np.random.Generator,
+    progress: bool | None,
+) -> tuple[Likelihood, tuple[FloatArray, FloatArray]]:
+    """Likelihood of a study, with tables made for where a few of its subjects point to."""
+    count = min(_SCOUTS, len(subjects))
+    some = [subjects[j] for j in rng.choice(len(subjects), count, replace=False)]
+    scout = _likelihood(some, model, Domain.of(model), shift, progress)
+    chains = chains_from_prior(scout, rng, progress)
+    chains.adapt((300, 300, 500))
+    draws = chains.run(1500, "scouting")[:, :, :N_GROUP].reshape(-1, N_GROUP)
+    mean, cov = draws.mean(axis=0), np.cov(draws.T)
+    domain = Domain.of(model).around(mean, np.sqrt(np.diag(cov)))
+    likelihood = _likelihood(subjects, model, domain, shift, progress)
+    return likelihood, (mean, cholesky_factor(cov * count / len(subjects)))
+
+
+def _draw(
+    likelihood: Likelihood,
+    start: tuple[FloatArray, FloatArray] | None,
+    num_samples: int,
+    method: str,
+    rng: np.random.Generator,
+    progress: bool | None,
+) -> _Sample:
+    """Importance sampling if asked for, chains if asked for or if the weights fail."""
+    chains = None
+    if method == "importance":
+        if start is None:
+            chains = chains_from_prior(likelihood, rng, progress)
+            chains.adapt((300, 300, 500))
+            draws = chains.run(1000, "scouting")[:, :, :N_GROUP].reshape(-1, N_GROUP)
+            start = draws.mean(axis=0), cholesky_factor(np.cov(draws.T))
+        x, factor = laplace(likelihood.log_posterior, *start)
+        n = max(1500, int(1.5 * num_samples))
+        draws, weights, k_hat = importance_sample(likelihood.log_posterior, x, factor, n, rng)
+        ess = float(1.0 / np.sum(weights**2))
+        if k_hat < 0.7 and ess > 0.1 * n:
+            return _Sample(draws, weights, ess, "importance", {"pareto_k": k_hat})
+        chains = chains_from_draws(likelihood, draws, weights, rng, progress)
+    if chains is None:
+        chains = chains_from_prior(likelihood, rng, progress)
+    chains.adapt((400, 400, 800, 1200))
+    states = sample_chains(chains, num_samples, most=20_000)
+    draws = states.transpose(1, 0, 2).reshape(-1, N_GROUP)
+    weights = np.full(len(draws), 1.0 / len(draws))
+    return _Sample(draws, weights, min_ess(states), "mcmc", {"r_hat": max_r_hat(states)})
+
+
+def _packed(
+    sample: _Sample,
+    likelihood: Likelihood,
+    model: Model,
+    settings: dict[str, Any],
+    rng: np.random.Generator,
+) -> Draws:
+    """Resample or thin to num_samples draws, run the last diagnostics, name the parameters."""
+    mean = sample.weights @ sample.draws
+    sd = np.sqrt(sample.weights @ (sample.draws - mean) ** 2)
+    chosen = sample.draws[systematic(sample.weights, settings["num_samples"], rng)]
+    edge = float(likelihood.check(chosen[:20]).max())
+    names = likelihood.prior.names
+    values = dict(zip(names, chosen.T, strict=True))
+    return Draws(
+        {name: values[name] for name in model.prior.names},
+        model=model,
+        settings=settings,
+        mean=dict(zip(names, mean.tolist(), strict=True)),
+        sd=dict(zip(names, sd.tolist(), strict=True)),
+        warnings=_messages(sample, likelihood, chosen),
+        diagnostics={
+            "method": sample.method,
+            "ess": sample.ess,
+            **sample.diagnostics,
+            "edge": edge,
+        },
+    )
+
+
+def _messages(sample: _Sample, likelihood: Likelihood, chosen: FloatArray) -> tuple[str, ...]:
+    """Failed diagnostics in words."""
+    found = []
+    if sample.ess < 200.0:
+        found.append(f"the effective sample size is only {sample.ess:.0f}")
+    if not sample.diagnostics.get("r_hat", 1.0) <= _R_HAT_LIMIT:  # it may be NaN
+        found.append(f"the chains did not mix (split R-hat {sample.diagnostics['r_hat']:.3f})")
+    if sample.diagnostics.get("pareto_k", 0.0) > 0.7:
+        found.append(f"importance weights are uneven (k = {sample.diagnostics['pareto_k']:.2f})")
+    found += doubtful(likelihood.doubts)
+    mid, half = likelihood.tables.beta_range
+    far = np.abs(np.interp(chosen[:, START], *likelihood.beta_grid) - mid) > 0.95 * half
+    if far.mean() > 1e-3:
+        found.append("beta_raw reaches the end of the tabulated range")
+    return tuple(f"exact: {text}." for text in found)
+
+
+def doubtful(doubts: FloatArray) -> list[str]:
+    """Name the subjects whose integrals are in doubt, if any."""
+    odd = np.flatnonzero(doubts > _MOST_DOUBT)
+    if not odd.size:
+        return []
+    return [
+        f"the quadrature misses a part of the integrals of {odd.size} subjects "
+        f"({odd[:10].tolist()}, up to {doubts.max():.1%}): check their data"
+    ]

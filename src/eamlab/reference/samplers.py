@@ -1,0 +1,275 @@
+"""Samplers of the group posterior: Markov chains, and importance sampling around the mode.
+
+Both know the posterior only through `eamlab.reference.quadrature`. Their diagnostics are here too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from arviz_stats.base import array_stats
+from numpy.typing import NDArray
+
+from eamlab.model.density import FloatArray
+from eamlab.model.model import GroupPrior
+from eamlab.parallel import threaded
+from eamlab.reference.quadrature import N_GROUP, Likelihood, metropolis
+
+__all__ = [
+    "N_CHAINS",
+    "Chains",
+    "chains_from_draws",
+    "chains_from_prior",
+    "cholesky_factor",
+    "importance_sample",
+    "laplace",
+    "max_r_hat",
+    "min_ess",
+    "sample_chains",
+    "systematic",
+]
+
+N_CHAINS = 4
+_STUDENT_DF = 6.0
+_LogPosterior = Callable[[FloatArray], FloatArray]
+
+
+# --------------------------------------------------------------------------------------------------
+# Markov chains
+# --------------------------------------------------------------------------------------------------
+
+
+class Chains:
+    """Several adaptive Metropolis chains on the marginal posterior of one study."""
+
+    def __init__(
+        self, likelihood: Likelihood, states: FloatArray, factor: FloatArray,
+        rng: np.random.Generator, progress: bool | None,
+    ) -> None:  # fmt: skip
+        self._likelihood = likelihood
+        self._states = states  # (chains, d + 1)
+        self._factor = factor
+        self._rng = rng
+        self._progress = progress
+
+    def run(self, n: int, label: str) -> FloatArray:
+        """Continue all chains by n steps: states (chains, n, d + 1)."""
+        likelihood = self._likelihood
+        prior = np.stack([likelihood.prior.means, likelihood.prior.sds])
+        shape = (len(self._states), n)
+        normals = self._rng.standard_normal((*shape, N_GROUP))
+        log_uniforms = np.log(self._rng.random(shape))
+        states = np.empty((*shape, N_GROUP + 1))
+
+        def chain(c: int) -> float:
+            args = (normals[c], log_uniforms[c], likelihood.tables, likelihood.beta_grid)
+            return metropolis(self._states[c], self._factor, *args, prior, states[c])
+
+        self.acceptance = np.mean(threaded(chain, range(shape[0]), label, self._progress))
+        self._states = states[:, -1].copy()
+        return states
+
+    def adapt(self, rounds: Sequence[int]) -> None:
+        """Learn the proposal's covariance and scale; these steps are thrown away."""
+        scale = 2.38 / math.sqrt(N_GROUP)
+        for n in rounds:
+            states = self.run(n, "adapting")[:, n // 3 :, :N_GROUP]
+            # Aim at the acceptance rate that is best for a normal target in several dimensions.
+            scale *= math.exp(np.clip(2.0 * (self.acceptance - 0.27), -1.0, 0.7))
+            self._factor = scale * cholesky_factor(np.cov(states.reshape(-1, N_GROUP).T))
+
+
+def cholesky_factor(cov: FloatArray) -> FloatArray:
+    """Lower Cholesky factor after a ridge that keeps a collapsed sample usable."""
+    return np.linalg.cholesky(0.999 * cov + np.diag(1e-3 * np.diag(cov) + 1e-10))
+
+
+def chains_from_prior(
+    likelihood: Likelihood, rng: np.random.Generator, progress: bool | None
+) -> Chains:
+    """Start points and proposal from weighted draws of the prior."""
+    prior = likelihood.prior
+    etas = prior.means + prior.sds * rng.standard_normal((1000, N_GROUP))
+    log_lik = likelihood(etas, "prior draws")
+    log_lik = np.where(np.isfinite(log_lik), log_lik, -np.inf)
+    if not np.isfinite(log_lik).any():
+        raise ValueError("study: no draw from the prior gives these data a positive likelihood.")
+    weights = _tempered_weights(log_lik, 40.0)
+    chosen = rng.choice(len(etas), size=N_CHAINS, p=weights)
+    cov = np.cov(etas.T, aweights=weights) + np.diag((0.05 * prior.sds) ** 2)
+    states = _start_states(prior, etas[chosen], log_lik[chosen])
+    return Chains(likelihood, states, 0.5 * cholesky_factor(cov), rng, progress)
+
+
+def chains_from_draws(
+    likelihood: Likelihood,
+    draws: FloatArray,
+    weights: FloatArray,
+    rng: np.random.Generator,
+    progress: bool | None,
+) -> Chains:
+    """Chains that start from an importance sample that was not good enough."""
+    flat = _tempered_weights(np.log(np.maximum(weights, 1e-300)), 60.0)
+    etas = draws[rng.choice(len(draws), N_CHAINS, p=flat)]
+    states = _start_states(likelihood.prior, etas, likelihood(etas))
+    factor = 0.8 * cholesky_factor(np.cov(draws.T, aweights=flat))
+    return Chains(likelihood, states, factor, rng, progress)
+
+
+def _start_states(prior: GroupPrior, etas: FloatArray, log_lik: FloatArray) -> FloatArray:
+    """States (n, d + 1) of `metropolis`, whose log posterior lacks the prior's constant."""
+    log_post = log_lik - 0.5 * (prior.standardize(etas) ** 2).sum(axis=1)
+    return np.column_stack([etas, log_post])
+
+
+def _tempered_weights(log_lik: FloatArray, least: float) -> FloatArray:
+    """Likelihood weights, flattened until their effective number is at least `least`."""
+    power = 1.0
+    while True:
+        weights = _normalized(power * log_lik)
+        if 1.0 / np.sum(weights**2) >= least or power < 1e-6:
+            return weights
+        power *= 0.8
+
+
+def _normalized(log_weights: FloatArray) -> FloatArray:
+    weights: FloatArray = np.exp(log_weights - log_weights.max())
+    return weights / weights.sum()
+
+
+def sample_chains(chains: Chains, num_samples: int, most: int) -> FloatArray:
+    """Run adapted chains until they are long and mixed enough: (chains, n, d)."""
+    block = 2500
+    states = chains.run(block, "sampling")[:, :, :N_GROUP]
+    target = max(500.0, 0.5 * num_samples)
+    while states.shape[1] < most:
+        enough = states[..., 0].size >= num_samples
+        if enough and min_ess(states) >= target and max_r_hat(states) <= 1.01:
+            break
+        states = np.concatenate([states, chains.run(block, "sampling")[:, :, :N_GROUP]], axis=1)
+    return states
+
+
+def max_r_hat(states: FloatArray) -> float:
+    """Largest split R-hat (Gelman et al., 2013) of any parameter; inf if a chain never moved.
+
+    Not the rank-normalized one of ArviZ: it decides how long the chains run, and the stored
+    results are of chains that ran so long.
+    """
+    half = states.shape[1] // 2
+    parts = np.concatenate([states[:, :half], states[:, -half:]])
+    spread = parts.var(axis=1, ddof=1)
+    if not spread.all():
+        return math.inf
+    within = spread.mean(axis=0)
+    between = parts.mean(axis=1).var(axis=0, ddof=1)
+    return float(np.sqrt((half - 1) / half + between / np.maximum(within, 1e-300)).max())
+
+
+def min_ess(states: FloatArray) -> float:
+    """Smallest effective sample size of any parameter (Geyer's initial positive sequence)."""
+    return min(_ess(states[:, :, i]) for i in range(states.shape[2]))
+
+
+def _ess(x: FloatArray) -> float:
+    """Effective sample size of one quantity; x (chains, n)."""
+    chains, n = x.shape
+    centered = x - x.mean()
+    spectrum = np.fft.rfft(centered, 2 * n, axis=1)
+    autocov = np.fft.irfft(np.abs(spectrum) ** 2, 2 * n, axis=1)[:, :n].mean(axis=0) / n
+    rho = autocov / max(autocov[0], 1e-300)
+    pairs = rho[: n // 2 * 2].reshape(-1, 2).sum(axis=1)
+    stop = int(np.argmax(pairs < 0.0)) if (pairs < 0.0).any() else len(pairs)
+    return float(chains * n / max(2.0 * pairs[:stop].sum() - 1.0, 1.0))
+
+
+# --------------------------------------------------------------------------------------------------
+# Mode, Laplace approximation, importance sampling
+# --------------------------------------------------------------------------------------------------
+
+
+def _quadratic_fit(
+    log_post: _LogPosterior, x: FloatArray, factor: FloatArray
+) -> tuple[float, FloatArray, FloatArray]:
+    """Value, gradient and Hessian at x in coordinates z with eta = x + factor z.
+
+    The differences span half a posterior sd: curvature at that scale is what a proposal needs.
+    """
+    h = 0.5
+    rows, cols = np.triu_indices(N_GROUP, 1)
+    eye = np.eye(N_GROUP)
+    moves = np.concatenate([np.zeros((1, N_GROUP)), eye, -eye, eye[rows] + eye[cols]])
+    moves = np.concatenate([moves, -(eye[rows] + eye[cols])])
+    values = log_post(x + h * moves @ factor.T)
+    f, plus, minus, above, below = np.split(values, np.cumsum([1, N_GROUP, N_GROUP, len(rows)]))
+    f, both = f[0], above + below
+    gradient = (plus - minus) / (2.0 * h)
+    second = (plus + minus - 2.0 * f) / h**2
+    hessian = np.diag(second)
+    mixed = (both - 2.0 * f) / (2.0 * h**2) - 0.5 * (second[rows] + second[cols])
+    hessian[rows, cols] = hessian[cols, rows] = mixed
+    return float(f), np.nan_to_num(gradient), np.nan_to_num(hessian, neginf=-1.0, posinf=-1.0)
+
+
+def laplace(
+    log_post: _LogPosterior, x: FloatArray, factor: FloatArray, iterations: int = 12
+) -> tuple[FloatArray, FloatArray]:
+    """Mode and covariance factor by damped Newton steps with a batched line search."""
+    lengths = np.array([1.0, 0.5, 0.2, 0.05, 0.01])
+    for _ in range(iterations):
+        f, gradient, hessian = _quadratic_fit(log_post, x, factor)
+        values, vectors = np.linalg.eigh(-hessian)
+        # Where the posterior is flat or convex the step is limited, not divided by zero.
+        values = np.clip(values, 0.05, None)
+        step = vectors @ ((vectors.T @ gradient) / values)
+        step *= min(1.0, 8.0 / max(float(np.linalg.norm(step)), 1e-12))
+        trials = x + lengths[:, None] * (factor @ step)
+        heights = log_post(trials)
+        factor = factor @ (vectors / np.sqrt(values))
+        if np.nanmax(heights) <= f:
+            break
+        x = trials[int(np.nanargmax(heights))]
+        if np.nanmax(heights) < f + 0.01:
+            break
+    return x, cholesky_factor(factor @ factor.T)
+
+
+def _student_draws(
+    center: FloatArray, factor: FloatArray, n: int, rng: np.random.Generator
+) -> tuple[FloatArray, FloatArray]:
+    """Draws of a multivariate Student t and their log density, up to a constant."""
+    z = rng.standard_normal((n, N_GROUP)) / np.sqrt(
+        rng.chisquare(_STUDENT_DF, (n, 1)) / _STUDENT_DF
+    )
+    log_q = -0.5 * (_STUDENT_DF + N_GROUP) * np.log1p((z**2).sum(axis=1) / _STUDENT_DF)
+    return center + z @ factor.T, log_q
+
+
+def importance_sample(
+    log_post: _LogPosterior, x: FloatArray, factor: FloatArray, n: int, rng: np.random.Generator
+) -> tuple[FloatArray, FloatArray, float]:
+    """Importance sample (n, d), its normalized weights, and the Pareto k of these.
+
+    The proposal is refitted to its own weighted sample while the weights are too uneven.
+    """
+    for _ in range(4):
+        draws, log_q = _student_draws(x, 1.05 * factor, n, rng)
+        log_w = log_post(draws) - log_q
+        weights = _normalized(np.where(np.isfinite(log_w), log_w, -np.inf))
+        # Which takes log likelihoods left out: log weights with the other sign.
+        k_hat = float(array_stats.psislw(-np.log(np.maximum(weights, 1e-300)))[1])
+        if 1.0 / np.sum(weights**2) > 0.35 * n and k_hat < 0.7:
+            break
+        flat = _tempered_weights(np.log(np.maximum(weights, 1e-300)), 100.0)
+        x = flat @ draws
+        factor = cholesky_factor(np.cov(draws.T, aweights=flat))
+    return draws, weights, k_hat
+
+
+def systematic(weights: FloatArray, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Systematic resampling: each index about n * weight times, in random order."""
+    positions = (np.arange(n) + rng.random()) / n
+    index = np.searchsorted(np.cumsum(weights), positions)
+    return rng.permutation(np.minimum(index, weights.size - 1))

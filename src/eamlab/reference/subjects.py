@@ -1,0 +1,77 @@
+"""What the quadrature is given: response times by choice, and the order of group parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eamlab.model.density import FloatArray
+from eamlab.model.eam import decision_log_density
+from eamlab.model.model import GroupPrior, Model
+from eamlab.model.simulator import BOUNDARY_SHIFT
+from eamlab.study import Study
+
+__all__ = ["Subject", "boundary_shift", "coordinates", "offsets", "subjects_of"]
+
+
+class Subject(NamedTuple):
+    """One subject's trials: response times by choice."""
+
+    lower: FloatArray
+    upper: FloatArray
+
+    @property
+    def first(self) -> float:
+        """Fastest response time."""
+        return min(self.lower.min(initial=np.inf), self.upper.min(initial=np.inf))
+
+    @property
+    def statistics(self) -> tuple[float, float, float]:
+        """Number of lower and of upper choices, and the sum of all response times."""
+        return self.lower.size, self.upper.size, self.lower.sum() + self.upper.sum()
+
+
+def subjects_of(study: Study) -> list[Subject]:
+    """Split each subject's response times by choice."""
+    people = (a.astype(np.float64) for a in study.by_subject)
+    return [Subject(a[a[:, 0] == 0.0, 1].copy(), a[a[:, 0] == 1.0, 1].copy()) for a in people]
+
+
+def coordinates(model: Model) -> GroupPrior:
+    """Return the prior in the order in which the quadrature keeps group parameters.
+
+    Means of drift, log boundary separation and log non-decision time; their log sds; the start.
+
+    Raises
+    ------
+    ValueError
+        If the quadrature does not know the model's likelihood.
+    """
+    if model.density is not decision_log_density:
+        known = "no density" if model.density is None else "another density"
+        raise ValueError(
+            f"model: {model.name} has {known} than the quadrature knows (that of eamlab.EAM); "
+            "judge its posteriors by calibration and by el.check."
+        )
+    people = {p.name: p for p in model.people}
+    chosen = [people[name] for name in ("nu", "alpha", "t0")]
+    names = [p.mean for p in chosen] + [p.log_sd for p in chosen] + ["beta_raw"]
+    return model.prior.ordered(names)
+
+
+def boundary_shift(em_dt: float | None) -> float:
+    """Outward shift of both bounds that stands for looking at a path every em_dt seconds only."""
+    if em_dt is None:
+        return 0.0
+    if not (np.isscalar(em_dt) and 0.0 < em_dt < 0.1):
+        raise ValueError(f"em_dt must be a step length in (0, 0.1) seconds or None; got {em_dt!r}.")
+    return BOUNDARY_SHIFT * math.sqrt(em_dt)
+
+
+def offsets(sizes: Sequence[int]) -> NDArray[np.int64]:
+    """Where each of several arrays starts when laid end to end, and where the last one ends."""
+    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)

@@ -1,1 +1,0 @@
-"""Sphinx extensions of the book; nothing else of the library imports them."""

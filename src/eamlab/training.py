@@ -1,0 +1,445 @@
+"""Train a workflow: ``python -m eamlab train {global,local} --preset quick --out runs/quick``.
+
+Every epoch ends with an atomic checkpoint; the same command resumes a run that was killed. The
+result is ``<name>.weights.h5`` and its model card ``<name>.json``, the pair ``load_pretrained``
+reads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from eamlab.backend import bf, keras
+
+import numpy as np
+from tqdm import tqdm
+
+from eamlab import __version__
+from eamlab.model.model import Model
+from eamlab.quality import measure_quality
+from eamlab.workflows import (
+    MODELS,
+    PRESETS,
+    NetworkSettings,
+    Preset,
+    TrainingSettings,
+    build_networks,
+    file_hash,
+    get_preset,
+    global_workflow,
+    local_workflow,
+)
+
+__all__ = ["Studies", "train"]
+
+KINDS = ("global", "local")
+
+
+class Studies(keras.utils.PyDataset):
+    """Batches of freshly simulated groups (or single subjects), reproducible from one seed.
+
+    Batch `i` of epoch `e` depends on (seed, e, i) only, so a resumed run sees the data that the
+    uninterrupted one would have seen.
+
+    Parameters
+    ----------
+    model : Model
+        What is simulated.
+    kind : {"global", "local"}
+        Groups of subjects, or single subjects.
+    settings : TrainingSettings
+        Batch sizes, group sizes, simulator and seed.
+    adapter : bayesflow.Adapter
+        Applied to every batch.
+    epoch : int, default 0
+        Epoch to start with.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        kind: str,
+        settings: TrainingSettings,
+        adapter: bf.Adapter,
+        epoch: int = 0,
+    ) -> None:
+        super().__init__(workers=1, use_multiprocessing=False)
+        self.model, self.kind = model, kind
+        self.settings, self.adapter, self.epoch = settings, adapter, epoch
+        self._fixed: list[dict[str, np.ndarray]] | None = None
+
+    def __len__(self) -> int:
+        return self.settings.batches_per_epoch
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        if not self.settings.offline:
+            return self._batch(self.epoch, index)
+        if self._fixed is None:
+            self._fixed = [self._batch(0, i) for i in tqdm(range(len(self)), "simulating")]
+        order = np.random.default_rng((self.settings.seed, self.epoch)).permutation(len(self))
+        return self._fixed[order[index]]
+
+    def on_epoch_end(self) -> None:
+        """Move on to the next epoch's data."""
+        self.epoch += 1
+
+    def _batch(self, epoch: int, index: int) -> dict[str, np.ndarray]:
+        sizes = self.settings.group_sizes
+        size = sizes[index % len(sizes)]
+        seed = np.random.SeedSequence((self.settings.seed, epoch, index))
+        # The second batch is the first ragged one: Keras takes the shapes that vary from two.
+        every = self.settings.ragged_every
+        ragged = every is not None and index % every == 1
+        data = simulate_groups(self.model, self.kind, size, self.settings, seed, ragged=ragged)
+        return self.adapter(data)
+
+
+def simulate_groups(
+    model: Model,
+    kind: str,
+    size: int,
+    settings: TrainingSettings,
+    seed: np.random.SeedSequence,
+    *,
+    ragged: bool = False,
+) -> dict[str, np.ndarray]:
+    """Simulate one batch of groups of `size` subjects, or of single subjects (kind "local").
+
+    With `ragged` the subjects have different numbers of trials; missing ones have a time of zero.
+    """
+    study_seed, rng = seed.spawn(2)[0], np.random.default_rng(seed.spawn(1)[0])
+    n_trials = _another_number_of_trials(settings, rng) if ragged else settings.n_trials
+    n_groups = settings.batch_size_of(size, n_trials)
+    data = model.sample(n_groups, size, n_trials, seed=study_seed, **settings.options)
+    if ragged:
+        counts = rng.integers(
+            settings.trial_range[0], n_trials + 1, size=data["sim_data"].shape[:2]
+        )
+        data["sim_data"][np.arange(n_trials) >= counts[..., None]] = 0.0
+    if kind == "local":
+        data["sim_data"] = data["sim_data"][:, 0]
+    return data
+
+
+def _another_number_of_trials(settings: TrainingSettings, rng: np.random.Generator) -> int:
+    """Draw from the range, evenly on the log scale, but not the usual number."""
+    low, high = np.log(settings.trial_range)
+    n_trials = round(np.exp(rng.uniform(low, high)))
+    return n_trials + 1 if n_trials == settings.n_trials else n_trials
+
+
+class _Checkpoint(keras.callbacks.Callback):
+    """Weights, optimizer and history after every epoch, replaced atomically."""
+
+    def __init__(self, folder: Path, what: dict[str, Any], state: dict[str, Any]) -> None:
+        super().__init__()
+        self.folder, self.what, self.state = folder, what, state
+        self._started = (time.monotonic(), time.process_time())
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        if self.state["epoch"]:
+            self.model.load_weights(str(self.folder / self.state["weights"]))
+        self._started = (time.monotonic(), time.process_time())
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        old = self.state.get("weights")
+        now = (time.monotonic(), time.process_time())
+        self.state["seconds"] += now[0] - self._started[0]
+        self.state["cpu_seconds"] += now[1] - self._started[1]
+        self._started = now
+        self.state["loss"].append(float((logs or {})["loss"]))
+        self.state |= {"epoch": epoch + 1, "weights": f"epoch-{epoch + 1:05d}.weights.h5"}
+        # The state names the weights it belongs to, and is written after them: a kill at any
+        # moment leaves the previous pair whole.
+        self.model.save_weights(str(self.folder / self.state["weights"]))
+        write_json(self.folder / "state.json", self.state | {"settings": self.what})
+        if old and old != self.state["weights"]:
+            (self.folder / old).unlink(missing_ok=True)
+
+
+class _Progress(keras.callbacks.Callback):
+    """One tqdm bar over the epochs."""
+
+    def __init__(self, epochs: int, done: int) -> None:
+        super().__init__()
+        self.bar = tqdm(total=epochs, initial=done, desc="training", unit="epoch")
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self.bar.set_postfix(loss=f"{(logs or {})['loss']:.4f}")
+        self.bar.update()
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        self.bar.close()
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON so that a reader sees the old file or the new one, never half of it."""
+    scratch = path.with_suffix(".tmp")
+    scratch.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    os.replace(scratch, path)
+
+
+def train(
+    model: Model,
+    kind: str,
+    *,
+    out: str | Path,
+    preset: str | Preset = "quick",
+    network: NetworkSettings | None = None,
+    settings: TrainingSettings | None = None,
+    name: str | None = None,
+    n_quality: int = 300,
+) -> bf.BasicWorkflow:
+    """Train one workflow, or resume its training, and write weights and model card.
+
+    Parameters
+    ----------
+    model : Model
+        What the workflow is to infer, such as `eamlab.EAM`.
+    kind : {"global", "local"}
+        Which workflow.
+    network : NetworkSettings, optional
+        Sizes of its networks; those of `preset` by default.
+    settings : TrainingSettings, optional
+        Data, length and optimizer settings of the training; those of `preset` by default.
+    out : path
+        Folder of the checkpoints (under ``<name>-checkpoint``), the weights and the model card.
+    name : str, optional
+        Name of the result; `kind` by default.
+    preset : {"quick", "full", "tutorial", "comparison"} or Preset, default "quick"
+        Where settings that are not given come from.
+    n_quality : int, default 300
+        Fresh data sets on which the card's calibration and recovery are measured.
+
+    Returns
+    -------
+    bayesflow.CompositionalWorkflow or bayesflow.BasicWorkflow
+        The trained workflow, with ``.model_card``.
+
+    Raises
+    ------
+    ValueError
+        If `kind` is unknown, or if `out` holds a checkpoint of another model or other settings.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {KINDS}, got {kind!r}.")
+    preset = get_preset(preset)
+    network = network or (preset.global_network if kind == "global" else preset.local_network)
+    settings = settings or (preset.global_training if kind == "global" else preset.local_training)
+    name, out = name or kind, Path(out)
+    folder = out / f"{name}-checkpoint"
+    folder.mkdir(parents=True, exist_ok=True)
+    what = {
+        "kind": kind,
+        "model": model.description(),
+        "group_parameters": model.prior.names,
+        "person_parameters": model.person_names,
+        "network": asdict(network),
+        "training": asdict(settings),
+    }
+    what = json.loads(json.dumps(what))
+    state = _load_state(folder, what, model)
+    workflow = _fit(model, kind, network, settings, folder, what, state)
+    workflow.model_card = _write_result(
+        workflow, network, settings, out, name, what, state, preset.name, n_quality
+    )
+    return workflow
+
+
+def _fit(
+    model: Model,
+    kind: str,
+    network: NetworkSettings,
+    settings: TrainingSettings,
+    folder: Path,
+    what: dict[str, Any],
+    state: dict[str, Any],
+) -> bf.BasicWorkflow:
+    keras.utils.set_random_seed(settings.seed + state["epoch"])
+    workflow = _build(model, kind, network, settings)
+    dataset = Studies(model, kind, settings, workflow.adapter, epoch=state["epoch"])
+    if state["epoch"] < settings.epochs:
+        _announce(estimate_seconds(workflow, dataset, settings.epochs - state["epoch"]))
+    optimizer = _optimizer(workflow, settings)
+    workflow.estimator.compile(optimizer=optimizer)
+    optimizer.build(workflow.estimator.trainable_variables)
+    workflow.estimator.fit(
+        dataset=dataset,
+        epochs=settings.epochs,
+        initial_epoch=state["epoch"],
+        verbose=0,
+        callbacks=[
+            _Checkpoint(folder, what, state),
+            _Progress(settings.epochs, state["epoch"]),
+        ],
+    )
+    if state["epoch"] >= settings.epochs:
+        workflow.estimator.load_weights(str(folder / state["weights"]))
+        if optimizer.use_ema:
+            optimizer.finalize_variable_values(workflow.estimator.trainable_variables)
+    return workflow
+
+
+def _optimizer(workflow: bf.BasicWorkflow, settings: TrainingSettings) -> keras.Optimizer:
+    """Build BayesFlow's optimizer, whose rate decays to zero, with averaging of the weights."""
+    strategy = "offline" if settings.offline else "online"
+    optimizer = workflow.build_optimizer(settings.epochs, settings.batches_per_epoch, strategy)
+    if settings.averaging is None:
+        return optimizer
+    averaged = {"use_ema": True, "ema_momentum": settings.averaging}
+    return type(optimizer).from_config(optimizer.get_config() | averaged)
+
+
+def _build(
+    model: Model, kind: str, network: NetworkSettings, settings: TrainingSettings
+) -> bf.BasicWorkflow:
+    if kind == "local":
+        workflow = local_workflow(model, network=network, learning_rate=settings.learning_rate)
+        build_networks(workflow, None, settings.n_trials)
+    else:
+        workflow = global_workflow(model, network=network, learning_rate=settings.learning_rate)
+        build_networks(workflow, settings.group_sizes[0], settings.n_trials)
+    return workflow
+
+
+class _Probe(keras.utils.PyDataset):
+    """The first few batches of a dataset."""
+
+    def __init__(self, dataset: Studies, n: int) -> None:
+        super().__init__()
+        self.dataset, self.n = dataset, n
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        return self.dataset[index]
+
+
+def estimate_seconds(workflow: bf.BasicWorkflow, dataset: Studies, epochs: int) -> float:
+    """Estimate how long `epochs` epochs will take, from a few steps that change no weight."""
+    probe = _Probe(dataset, min(len(dataset), 4 * len(dataset.settings.group_sizes)))
+    workflow.estimator.compile(optimizer=keras.optimizers.SGD(0.0))
+    workflow.estimator.fit(dataset=probe, epochs=1, verbose=0)  # compiles
+    start = time.perf_counter()
+    workflow.estimator.fit(dataset=probe, epochs=1, verbose=0)
+    return (time.perf_counter() - start) / len(probe) * len(dataset) * epochs
+
+
+def _announce(seconds: float) -> None:
+    if seconds > 60:
+        tqdm.write(f"training will take about {seconds / 60:.0f} minutes", file=sys.stderr)
+
+
+def _load_state(folder: Path, what: dict[str, Any], model: Model) -> dict[str, Any]:
+    file = folder / "state.json"
+    if not file.exists():
+        return {"epoch": 0, "loss": [], "seconds": 0.0, "cpu_seconds": 0.0}
+    state = json.loads(file.read_text(encoding="utf-8"))
+    then = state.pop("settings")
+    how = f"choose another --out, or delete {folder}"
+    model.check_made_with(then.get("model"), f"the checkpoint in {folder}", how)
+    if then != what:
+        raise ValueError(
+            f"out: {folder} holds a checkpoint of other settings; choose another --out, or delete "
+            "that folder to start anew."
+        )
+    tqdm.write(f"resuming after epoch {state['epoch']}", file=sys.stderr)
+    return state
+
+
+def _write_result(
+    workflow: bf.BasicWorkflow,
+    network: NetworkSettings,
+    settings: TrainingSettings,
+    out: Path,
+    name: str,
+    what: dict[str, Any],
+    state: dict[str, Any],
+    preset: str,
+    n_quality: int,
+) -> dict[str, Any]:
+    weights = out / f"{name}.weights.h5"
+    scratch = out / f"{name}.scratch.weights.h5"
+    # A fresh copy without an optimizer, so that only the networks' weights are stored.
+    bare = _build(workflow.model, what["kind"], network, settings)
+    bare.estimator.set_weights(workflow.estimator.get_weights())
+    bare.estimator.save_weights(str(scratch))
+    os.replace(scratch, weights)
+    card = what | {
+        "name": name,
+        "preset": preset,
+        "parameters": int(bare.estimator.count_params()),
+        "made": datetime.now(UTC).date().isoformat(),
+        "versions": _versions(),
+        "training_seconds": round(state["seconds"], 1),
+        "training_cpu_seconds": round(state["cpu_seconds"], 1),
+        "epochs_done": state["epoch"],
+        "loss": [round(x, 5) for x in state["loss"]],
+        "quality": measure_quality(bare, what["kind"], n=n_quality, settings=settings),
+        "sha256": file_hash(weights),
+    }
+    write_json(out / f"{name}.json", card)
+    return card
+
+
+def _versions() -> dict[str, str]:
+    import tensorflow
+
+    libraries = {k: version(k) for k in ("bayesflow", "keras", "numpy")}
+    return {"eamlab": __version__, "tensorflow": tensorflow.__version__} | libraries
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m eamlab train", description=__doc__)
+    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("--model", choices=tuple(MODELS), default="EAM")
+    parser.add_argument("--preset", choices=tuple(PRESETS), default="quick")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the result")
+    parser.add_argument("--name", help="name of the result (default: the kind)")
+    parser.add_argument("--summary", choices=("subject-aware", "pooled"))
+    parser.add_argument("--epochs", type=int, help="instead of the preset's")
+    parser.add_argument("--seed", type=int, help="instead of the preset's")
+    parser.add_argument("--quality", type=int, default=300, help="data sets that grade the result")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    args = _parser().parse_args(argv)
+    preset = get_preset(args.preset)
+    network = preset.global_network if args.kind == "global" else preset.local_network
+    settings = preset.global_training if args.kind == "global" else preset.local_training
+    if args.summary:
+        network = replace(network, summary=args.summary)
+    changed = {k: v for k in ("epochs", "seed") if (v := getattr(args, k)) is not None}
+    settings = replace(settings, **changed)
+    try:
+        train(
+            MODELS[args.model],
+            args.kind,
+            network=network,
+            settings=settings,
+            out=args.out,
+            name=args.name,
+            preset=args.preset,
+            n_quality=args.quality,
+        )
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the same command resumes after the last finished epoch")
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,282 @@
+"""Exercises of chapter 4, "Composing posteriors"."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.stats import norm
+
+from eamlab_book.exercises.exercise import Exercise, Mistake
+from eamlab_book.toy import ENDS, GaussianToy, bridge, noise_levels, reverse_diffusion
+
+__all__ = ["EXERCISES"]
+
+FloatArray = NDArray[np.float64]
+Score = Callable[[GaussianToy, FloatArray, float], FloatArray]
+
+_MEANS, _SDS = np.array([0.4, 0.1, 0.3]), np.array([0.5, 0.4, 0.6])
+_STEPS = 200
+_WEAK = 0.01
+
+
+@cache
+def _toys() -> dict[int, GaussianToy]:
+    """The toys of the chapter."""
+    rng = np.random.default_rng(1)
+    return {J: GaussianToy(0.8 + rng.standard_normal(J)) for J in (1, 5, 20, 100)}
+
+
+def _composed(prior_terms: int, power: int = 2) -> dict[str, float]:
+    precisions = 1 / _SDS**power
+    total = precisions.sum() - prior_terms
+    return {"mean": float(precisions @ _MEANS / total), "sd": float(total**-0.5)}
+
+
+def _sum_with(prior: Callable[[int, float], float]) -> Score:
+    """Sum of the group scores and a multiple of the prior's, -x."""
+    return lambda toy, x, t: toy.group_scores(x, t).sum(axis=0) - prior(len(toy.y), t) * x
+
+
+def _points() -> tuple[tuple[Any, ...], ...]:
+    x, other = np.linspace(-1.0, 2.0, 4), GaussianToy(np.array([0.5, -0.3, 1.2]))
+    return ((other, x, 0.0), (other, x, 0.4), (_toys()[20], x, 0.7))
+
+
+def _sd_ratio(toy: GaussianToy, d0: float) -> float:
+    """Sd of `reverse_diffusion` with the damped sum, over the exact one, without drawing.
+
+    All is linear, so the variance after a step is known from the variance before it.
+    """
+    times = np.linspace(ENDS[1], ENDS[0], _STEPS + 1)
+    variance = 1.0
+    for t, t_next in zip(times[:-1], times[1:], strict=True):
+        alpha, sigma = noise_levels(t)
+        noise = np.pi * sigma / alpha * (t - t_next)
+        slope = np.diff(toy.composed_score(np.array([0.0, 1.0]), t))[0] * bridge(t, d0, 1.0)
+        variance = (1 + noise * (0.5 + slope)) ** 2 * variance + noise
+    return float(np.sqrt(variance)) / toy.posterior()[1]
+
+
+@cache
+def _right_d0() -> dict[int, float]:
+    def root(toy: GaussianToy) -> float:
+        return float(brentq(lambda d0: _sd_ratio(toy, d0) - 1, 0.3, 1.5, xtol=1e-4))
+
+    return {J: root(toy) for J, toy in _toys().items()}
+
+
+def _bridged(d0: float, d1: float) -> Callable[[FloatArray, float], FloatArray]:
+    toy = _toys()[5]
+    return lambda x, t: bridge(t, d0, d1) * toy.composed_score(x, t)
+
+
+def _ratio(score: Callable[[FloatArray, float], FloatArray]) -> float:
+    draws = reverse_diffusion(score, 2000, seed=1, steps=100)
+    return float(draws.std()) / _toys()[5].posterior()[1]
+
+
+def _clipped(score: Callable[[FloatArray, float], FloatArray]) -> Any:
+    def wrapped(x: FloatArray, t: float) -> FloatArray:
+        alpha, sigma = noise_levels(t)
+        clean = np.clip((x + sigma**2 * score(x, t)) / alpha, -3, 3)
+        return (alpha * clean - x) / sigma**2
+
+    return wrapped
+
+
+def _clipped_state() -> float:
+    damped = _bridged(1.0, _WEAK)
+    return _ratio(lambda x, t: damped(np.clip(x, -3, 3), t))
+
+
+def _posterior_draws(factor: float = 1.0) -> FloatArray:
+    """Quantiles of the exact posterior for J = 100, as good as many draws."""
+    mean, sd = _toys()[100].posterior()
+    levels = (np.arange(20_000) + 0.5) / 20_000
+    return np.asarray(norm.ppf(levels, mean, factor * sd))
+
+
+def _gaussians(prior_terms: Callable[[int], int], *, undo: bool = True) -> Score:
+    """Compose Gaussians: undo each one's diffusion, multiply, diffuse the product."""
+
+    def score(toy: GaussianToy, x: FloatArray, t: float) -> FloatArray:
+        alpha, sigma = noise_levels(t) if undo else (np.ones(()), np.zeros(()))
+        variance = toy.noise_sd**2 / (1 + toy.noise_sd**2)
+        means = toy.y / (1 + toy.noise_sd**2)
+        precision = len(toy.y) / variance - prior_terms(len(toy.y))
+        mean = means.sum() / variance / precision
+        return -(x - alpha * mean) / (alpha**2 / precision + sigma**2)
+
+    return score
+
+
+EXERCISES = (
+    Exercise(
+        "4.1",
+        "Three posteriors into one",
+        "check your understanding",
+        "named",
+        lambda: _composed(2),
+        (
+            Mistake(
+                "Each of the three has used the prior once. Take it off twice: (1 − G) times its "
+                "precision.",
+                lambda: _composed(0),
+            ),
+            Mistake(
+                "You took the prior off three times; once it has to stay.",
+                lambda: _composed(3),
+            ),
+            Mistake(
+                "Your sd is a variance.",
+                lambda: _composed(2) | {"sd": _composed(2)["sd"] ** 2},
+            ),
+            Mistake(
+                "A precision is one over the variance; you took one over the sd.",
+                lambda: _composed(2, power=1),
+            ),
+        ),
+        "Precisions add up, less the prior's where it was counted too often.",
+        rtol=0.005,
+    ),
+    Exercise(
+        "4.2",
+        "The summed score",
+        "code it",
+        "function",
+        lambda: lambda toy, x, t: toy.composed_score(x, t),
+        (
+            Mistake(
+                "The prior's term is missing: (1 − J) times its score, which is −x.",
+                lambda: _sum_with(lambda J, t: 0.0),
+            ),
+            Mistake(
+                "You take the prior off J times; J − 1 times is right.",
+                lambda: _sum_with(lambda J, t: -float(J)),
+            ),
+            Mistake(
+                "The prior's term has the wrong sign: it is taken off, not added.",
+                lambda: _sum_with(lambda J, t: J - 1.0),
+            ),
+            Mistake(
+                "This is the weighting of the literature, with 1 − t on the prior. The diffused "
+                "prior keeps its full score at all times.",
+                lambda: _sum_with(lambda J, t: (1 - J) * (1 - t)),
+            ),
+        ),
+        "That is the whole of composing: exact at t = 0, too steep on the way.",
+        inputs=_points,
+        call="f(toy, x, t)",
+        rtol=1e-4,
+        atol=1e-6,
+    ),
+    Exercise(
+        "4.3",
+        "The right d0",
+        "explore",
+        "named",
+        _right_d0,
+        (
+            Mistake(
+                "One half is right for many groups only. A single score is right as it is.",
+                lambda: dict.fromkeys(_toys(), 0.5),
+            ),
+            Mistake(
+                "These are the ratios of the sds. The sd grows with one over the *root* of d0.",
+                lambda: {J: d0**0.5 for J, d0 in _right_d0().items()},
+            ),
+            Mistake(
+                "These are larger than 1, so they sharpen. The draws were too narrow: d0 has to be "
+                "below 1.",
+                lambda: {J: 1 / d0 for J, d0 in _right_d0().items()},
+                lambda given: bool((given[1:] > 1.1).any()),
+            ),
+        ),
+        "It falls from 1 toward 1/2 as J grows: d0 cannot be set once and for all.",
+        rtol=0.0,
+        atol=0.07,
+    ),
+    Exercise(
+        "4.4",
+        "Clip the denoised parameter",
+        "explore",
+        "number",
+        lambda: _ratio(_clipped(_bridged(1.0, _WEAK))),
+        (
+            Mistake(
+                "You damped the wrong end of the bridge: d1 acts at the noise end, d0 at the data "
+                "end.",
+                lambda: _ratio(_clipped(_bridged(_WEAK, 1.0))),
+            ),
+            Mistake(
+                "This is the sampler without clipping. Is the wrapped score the one you sample "
+                "with?",
+                lambda: _ratio(_bridged(1.0, _WEAK)),
+            ),
+            Mistake(
+                "You clipped x. Clip the guess of the clean parameter, then turn it back into a "
+                "score.",
+                _clipped_state,
+            ),
+        ),
+        "Nothing explodes any more, and the posterior is still several times too wide.",
+        rtol=0.1,
+    ),
+    Exercise(
+        "4.5",
+        "Langevin at the end",
+        "code it",
+        "sample",
+        _posterior_draws,
+        (
+            Mistake(
+                "Still too narrow by 1/√2: these are the draws before the Langevin steps, or your "
+                "steps take the whole score instead of half of it.",
+                lambda: reverse_diffusion(_toys()[100].composed_score, 2000, seed=1),
+            ),
+            Mistake(
+                "Too wide by √2: with half the score belongs a noise of variance h, not 2 h.",
+                lambda: _posterior_draws(np.sqrt(2)),
+            ),
+            Mistake(
+                "Far too narrow: the noise of a step has the variance h; multiply by its root.",
+                lambda: _posterior_draws(0.05),
+                lambda given: bool(given.std() < 0.3 * _toys()[100].posterior()[1]),
+            ),
+        ),
+        "Diffusion brings the draws near, and Langevin, made for a score that stands still, "
+        "corrects the width.",
+    ),
+    Exercise(
+        "4.6",
+        "Compose Gaussians instead of scores",
+        "code it",
+        "function",
+        lambda: _gaussians(lambda J: J - 1),
+        (
+            Mistake(
+                "This is the summed score. Compose the clean Gaussians first, and diffuse their "
+                "product.",
+                lambda: lambda toy, x, t: toy.composed_score(x, t),
+            ),
+            Mistake(
+                "The prior is in the product J times; take its precision, 1, off J − 1 times.",
+                lambda: _gaussians(lambda J: 0),
+            ),
+            Mistake(
+                "This is the score of the clean product: diffuse it to time t again.",
+                lambda: _gaussians(lambda J: J - 1, undo=False),
+            ),
+        ),
+        "Exactly the diffused posterior: for Gaussians, composing this way has no gap.",
+        inputs=_points,
+        call="f(toy, x, t)",
+        rtol=1e-4,
+        atol=1e-6,
+    ),
+)

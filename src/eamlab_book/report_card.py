@@ -1,0 +1,620 @@
+"""Which studies and recipes are graded, and the grades that were measured.
+
+`eamlab_book.results` makes the numbers; this module holds what it shares with the chapters and with
+the tests that recompute some of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from eamlab.model.eam import EAM
+from eamlab.model.model import Model
+from eamlab.study import Study, simulate
+from eamlab_book.stored import load_stored
+from eamlab_book.studies import DemoSettings
+
+__all__ = [
+    "COMPOSED_SBC",
+    "ComparisonSettings",
+    "ComposedSBC",
+    "ComposedSBCSettings",
+    "DiscretizationSettings",
+    "EXACT_SBC",
+    "ExactSBC",
+    "GRADED_STUDIES",
+    "GradeSettings",
+    "INDEPENDENT",
+    "IndependentSettings",
+    "LEVERS",
+    "Lever",
+    "LeverSettings",
+    "RECIPES",
+    "Recipe",
+    "SBCSettings",
+    "TuningSettings",
+    "VALIDATION_STUDIES",
+    "composed_sbc",
+    "discretization_table",
+    "exact_sbc",
+    "grade_frame",
+    "grade_table",
+    "graded_seed",
+    "graded_study",
+    "independent_table",
+    "lever_table",
+    "recipes_for",
+    "sbc_studies",
+    "tuning_table",
+]
+
+GRADED_STUDIES = {10: 40, 100: 40, 1000: 20, 10_000: 10}
+"""Number of graded studies per number of subjects J."""
+
+VALIDATION_STUDIES = {10: 20, 100: 20, 1000: 20, 10_000: 4}
+"""Number of studies per J on which settings are chosen."""
+
+_FIRST_SEED = {"graded": 4_770_000, "validation": 770_000}
+"""Graded studies are used by nothing else: neither training, tuning nor the demonstrations."""
+
+_TOO_SLOW = 7
+"""Left out of the graded studies of 10,000, before anything was composed: importance sampling of
+its exact posterior fails, and the Markov chains that then take over would run for an hour."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way of composing that is graded.
+
+    ``mini_batch_size=None`` uses all groups; ``max_studies`` and ``max_groups`` bound the cost of
+    slow recipes. ``purpose`` names the studies: a recipe none of whose settings was chosen here may
+    be graded on the validation studies.
+    """
+
+    group_size: int | str
+    method: str = "euler_maruyama"
+    steps: int | str | None = 100
+    weights: str = "global"
+    d0: float = 1.0
+    d1: float = 1.0
+    use_jac: bool = False
+    mini_batch_size: int | None = 10
+    prior: str = "diffused"
+    max_studies: int = 100
+    max_groups: int = 10_000
+    purpose: str = "graded"
+
+    def n_studies(self, n_subjects: int) -> int:
+        """Return how many of the studies are graded."""
+        return min(self.max_studies, GRADED_STUDIES[n_subjects])
+
+    def n_groups(self, n_subjects: int) -> int:
+        """Return the number of composed terms; with "auto", of groups of up to 200."""
+        if self.group_size == "auto":
+            return -(-n_subjects // _LARGEST_GROUP)
+        return n_subjects // int(self.group_size)
+
+    def settings(self, n_subjects: int) -> dict[str, Any]:
+        """Return the options of ``eamlab.compose`` for J = `n_subjects`."""
+        options = {"group_size": self.group_size, "method": self.method, "steps": self.steps}
+        if self.method == "gaussian":
+            return options
+        n_groups = self.n_groups(n_subjects)
+        options["mini_batch_size"] = min(self.mini_batch_size or n_groups, n_groups)
+        return options | {k: getattr(self, k) for k in ("d0", "d1", "use_jac", "prior")}
+
+
+_LARGEST_GROUP = 200
+
+
+def _gaussian(group_size: int | str, max_groups: int = 10_000) -> Recipe:
+    return Recipe(group_size, method="gaussian", steps=None, max_groups=max_groups)
+
+
+def _summed(group_size: int, d0: float = 1.0, d1: float = 1.0, steps: int = 100) -> Recipe:
+    return Recipe(group_size, d0=d0, d1=d1, steps=steps, max_studies=3)
+
+
+def _jacobian(group_size: int) -> Recipe:
+    """BayesFlow's Jacobian, all groups at every step of a deterministic solver; costly."""
+    return Recipe(
+        group_size,
+        method="euler",
+        steps=40,
+        use_jac=True,
+        mini_batch_size=None,
+        max_studies=3,
+        max_groups=20,
+    )
+
+
+RECIPES = {
+    "recommended": _gaussian("auto"),
+    "Gaussian, groups of 100": _gaussian(100),
+    "Gaussian, groups of 20": _gaussian(20, max_groups=200),
+    "Gaussian, groups of 5": _gaussian(5, max_groups=200),
+    "tutorial": Recipe(
+        5,
+        weights="global-pooled",
+        d0=0.1,
+        d1=0.1,
+        method="two_step_adaptive",
+        steps="adaptive",
+        prior="weighted",
+        max_studies=3,
+        purpose="validation",
+    ),
+    "groups of 5": _summed(5),
+    "groups of 5, d0 = d1 = 0.1": _summed(5, d0=0.1, d1=0.1),
+    "groups of 5, d1 = 0.1": _summed(5, d1=0.1),
+    "groups of 20": _summed(20),
+    "groups of 100": _summed(100),
+    "groups of 100, 300 steps": _summed(100, steps=300),
+    "groups of 5, Jacobian": _jacobian(5),
+    "groups of 20, Jacobian": _jacobian(20),
+    "groups of 100, Jacobian": _jacobian(100),
+}
+"""The graded recipes by name: first ours, then the published one, then variations."""
+
+
+def recipes_for(n_subjects: int) -> dict[str, Recipe]:
+    """Return the recipes that make sense for J = `n_subjects`: "auto", or two whole groups."""
+    return {
+        name: recipe
+        for name, recipe in RECIPES.items()
+        if recipe.group_size == "auto"
+        or (
+            n_subjects % int(recipe.group_size) == 0
+            and 2 <= recipe.n_groups(n_subjects) <= recipe.max_groups
+        )
+    }
+
+
+def graded_study(
+    n_subjects: int, index: int, *, purpose: str = "graded", model: Model | None = None
+) -> Study:
+    """Simulate study number `index` of J = `n_subjects`, drawn from the prior.
+
+    `purpose` is "graded", or "validation" for the studies on which settings are chosen.
+    """
+    return simulate(model or EAM, n_subjects, 30, seed=graded_seed(n_subjects, index, purpose))
+
+
+def graded_seed(n_subjects: int, index: int, purpose: str = "graded") -> int:
+    """Return the seed of `graded_study`."""
+    if (purpose, n_subjects) == ("graded", 10_000) and index >= _TOO_SLOW:
+        index += 1
+    return _FIRST_SEED[purpose] + 10 * n_subjects + index
+
+
+@dataclass(frozen=True)
+class GradeSettings:
+    """What made the grades of the shipped networks."""
+
+    num_samples: int = 200
+    seed: int = 1
+    groups_at_once: int = 100
+    studies: Mapping[int, int] = field(default_factory=GRADED_STUDIES.copy)
+    validation: Mapping[int, int] = field(default_factory=VALIDATION_STUDIES.copy)
+    first_seed: Mapping[str, int] = field(default_factory=_FIRST_SEED.copy)
+    left_out: int = _TOO_SLOW
+    recipes: Mapping[str, Recipe] = field(default_factory=RECIPES.copy)
+
+
+@dataclass(frozen=True)
+class DiscretizationSettings:
+    """What made the comparison of the exact posterior with Euler-Maruyama data, by J."""
+
+    num_samples: int = 200
+    seed: int = 880_000
+    dt: float = 1e-3
+    studies: Mapping[int, int] = field(default_factory=lambda: {10: 12, 100: 8, 1000: 4})
+
+
+@dataclass(frozen=True)
+class TuningSettings:
+    """What made the table of group sizes (by J) and steps; the studies are those of validation."""
+
+    num_samples: int = 200
+    seed: int = 7
+    steps: tuple[int, ...] = (24, 30, 46)
+    group_sizes: Mapping[int, tuple[int, ...]] = field(
+        default_factory=lambda: {10: (5, 10), 100: (20, 100), 1000: (100, 200), 10_000: (200,)}
+    )
+    studies: Mapping[int, int] = field(default_factory=VALIDATION_STUDIES.copy)
+    first_seed: int = _FIRST_SEED["validation"]
+
+
+@dataclass(frozen=True)
+class Lever:
+    """One training, as it differs from that of the shipped weights, and how it is composed."""
+
+    what: str
+    network: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    compose: Mapping[str, Any] = field(default_factory=dict)
+    times: float = 1.0  # length of the training, in units of `LeverSettings.epochs`
+
+
+LEVERS = {
+    "all levers": Lever("the recipe of the shipped weights, shorter"),
+    "groups of 5 only": Lever(
+        "trained on groups of 5, composed from groups of 5", training={"group_sizes": (5,)}
+    ),
+    "no anchor": Lever(
+        "BayesFlow's own diffusion model and noise levels, summed scores",
+        network={"score": "plain"},
+        compose={"method": "euler_maruyama", "steps": 300},
+    ),
+    "no averaging": Lever("without the moving average of weights", training={"averaging": None}),
+    "a third of the training": Lever("a third as long", times=1 / 3),
+    "three times the training": Lever("three times as long", times=3.0),
+}
+"""Trainings by name; all but the first lack, or change, one lever."""
+
+
+@dataclass(frozen=True)
+class LeverSettings:
+    """What made the comparison of trainings: the first of the validation studies, by J.
+
+    Few of 10,000 subjects, because in groups of five they take minutes a study.
+    """
+
+    num_samples: int = 200
+    seed: int = 3
+    epochs: int = 3
+    studies: Mapping[int, int] = field(default_factory=lambda: {100: 10, 1000: 6, 10_000: 2})
+    first_seed: int = _FIRST_SEED["validation"]
+    levers: Mapping[str, Lever] = field(default_factory=LEVERS.copy)
+
+
+def _graded_rows(n_subjects: int | None) -> list[dict[str, Any]]:
+    """Return the stored grades of one J, or of all, in the order of `RECIPES`."""
+    stored = load_stored("grades.json", GradeSettings())["rows"]
+    rows = [r for r in stored if n_subjects in (None, r["J"])]
+    order = list(RECIPES)
+    return sorted(rows, key=lambda row: order.index(row["recipe"]))
+
+
+def grade_table(n_subjects: int | None = None) -> pd.DataFrame:
+    """Summarize the measured grades, one row per J and recipe, in the order of `RECIPES`.
+
+    Parameters
+    ----------
+    n_subjects : int, optional
+        Only this J.
+
+    Returns
+    -------
+    DataFrame
+        Per row the best and the worst parameter's median absolute bias in exact sds, with a 90 %
+        interval for the worst (bootstrap over studies), the smallest and largest median sd ratio,
+        the coverage of the truth by the 90 % intervals and by the exact ones (all parameters
+        together), the Wasserstein distance in exact sds (mean over parameters, median over
+        studies), the median joint C2ST, seconds per study and the number of studies.
+    """
+    rows = sorted(_graded_rows(n_subjects), key=lambda row: row["J"])
+    return pd.DataFrame([_summary(r) for r in rows]).set_index(["J", "recipe"])
+
+
+def _summary(row: dict[str, Any]) -> dict[str, Any]:
+    def column(key: str) -> NDArray:
+        return np.array([[s[n][key] for n in EAM.prior.names] for s in row["per_study"]], float)
+
+    biases = column("bias")
+    bias, ratio = np.median(np.abs(biases), axis=0), np.median(column("sd_ratio"), axis=0)
+    low, high = _worst_bias_interval(biases)
+    return {
+        "J": row["J"],
+        "recipe": row["recipe"],
+        "bias, best": bias.min(),
+        "bias, worst": bias.max(),
+        "worst, from": low,
+        "worst, to": high,
+        "sd ratio, least": ratio.min(),
+        "sd ratio, most": ratio.max(),
+        "coverage": column("covered").mean(),
+        "exact coverage": column("exact_covered").mean(),
+        "distance": np.median(column("wasserstein").mean(axis=1)),
+        "C2ST": np.median(row["c2st"]),
+        "seconds": row["seconds"],
+        "studies": row["studies"],
+    }
+
+
+def _worst_bias_interval(bias: NDArray) -> NDArray:
+    """Return a 90 % bootstrap interval for the worst parameter's median absolute `bias`."""
+    n_studies = len(bias)
+    drawn = np.random.default_rng(0).integers(n_studies, size=(2000, n_studies))
+    worst = np.median(np.abs(bias)[drawn], axis=1).max(axis=1)
+    return np.quantile(worst, [0.05, 0.95])
+
+
+def grade_frame(n_subjects: int | None = None) -> pd.DataFrame:
+    """Return the measured grades parameter by parameter, for figures.
+
+    Parameters
+    ----------
+    n_subjects : int, optional
+        Only this J.
+
+    Returns
+    -------
+    DataFrame
+        One row per J, recipe and parameter: ``bias`` (median absolute bias in exact sds) and
+        ``sd_ratio`` (median), over studies; recipes in the order of `RECIPES`.
+    """
+    rows = [
+        {"J": r["J"], "recipe": r["recipe"], "parameter": name}
+        | {
+            "bias": np.median([abs(s[name]["bias"]) for s in r["per_study"]]),
+            "sd_ratio": np.median([s[name]["sd_ratio"] for s in r["per_study"]]),
+        }
+        for r in _graded_rows(n_subjects)
+        for name in EAM.prior.names
+    ]
+    return pd.DataFrame(rows)
+
+
+def discretization_table() -> pd.DataFrame:
+    """Root mean square z of the truth under Euler-Maruyama data, by J and correction.
+
+    Returns
+    -------
+    DataFrame
+        One row per (J, corrected); a column per parameter. One is what an exact posterior gives.
+    """
+    rows = [
+        {"J": r["J"], "corrected": r["em_dt"] is not None} | r["z"]
+        for r in load_stored("discretization.json", DiscretizationSettings())["rows"]
+    ]
+    grouped = pd.DataFrame(rows).groupby(["J", "corrected"])
+    return grouped.agg(lambda z: float(np.sqrt(np.mean(np.square(z)))))
+
+
+@dataclass(frozen=True)
+class SBCSettings:
+    """What made a simulation-based calibration."""
+
+    n_studies: int = 500
+    n_subjects: int = 5
+    n_trials: int = 30
+    seed: int = 990_000
+    num_samples: int = 199
+
+
+@dataclass(frozen=True)
+class ExactSBC:
+    """Simulation-based calibration of the exact posterior, with its moments.
+
+    Attributes
+    ----------
+    settings : SBCSettings
+        What made the studies; `sbc_studies` makes them again.
+    ranks : dict of str to ndarray (n_studies,)
+        Number of posterior draws below the truth, 0 to ``settings.num_samples``.
+    mean, sd : dict of str to ndarray (n_studies,)
+        Exact posterior moments.
+    flagged : int
+        Studies whose exact posterior came with a warning; they are counted like the others.
+    """
+
+    settings: SBCSettings
+    ranks: dict[str, NDArray]
+    mean: dict[str, NDArray]
+    sd: dict[str, NDArray]
+    flagged: int
+
+
+def sbc_studies(settings: SBCSettings, *, model: Model | None = None) -> list[Study]:
+    """Simulate the studies of a calibration, drawn from the prior."""
+    return simulate(
+        model or EAM,
+        settings.n_subjects,
+        settings.n_trials,
+        seed=settings.seed,
+        n_studies=settings.n_studies,
+    )
+
+
+EXACT_SBC = {5: SBCSettings(), 100: SBCSettings(n_studies=200, n_subjects=100, seed=990_100)}
+"""Calibrations of the exact posterior, by the number of subjects."""
+
+COMPOSED_SBC = tuple(
+    (SBCSettings(n_studies=300, n_subjects=n_subjects, seed=995_000 + n_subjects), group_size)
+    for n_subjects, small in ((10, 5), (100, 20))
+    for group_size in ("auto", small)
+)
+"""Calibrations of the composed posterior: settings and group size."""
+
+
+@dataclass(frozen=True)
+class ComposedSBCSettings:
+    """What made the calibrations of the composed posterior."""
+
+    calibrations: tuple[tuple[SBCSettings, int | str], ...] = COMPOSED_SBC
+
+
+@dataclass(frozen=True)
+class ComposedSBC:
+    """Simulation-based calibration of a composed posterior.
+
+    Attributes
+    ----------
+    settings : SBCSettings
+        What made the studies.
+    group_size : int or "auto"
+        Subjects per composed group.
+    ranks : dict of str to ndarray (n_studies,)
+        Number of posterior draws below the truth, 0 to ``settings.num_samples``.
+    """
+
+    settings: SBCSettings
+    group_size: int | str
+    ranks: dict[str, NDArray]
+
+
+def composed_sbc() -> list[ComposedSBC]:
+    """Load the stored calibrations of the composed posterior, in the order of `COMPOSED_SBC`.
+
+    Returns
+    -------
+    list of ComposedSBC
+    """
+    return [
+        ComposedSBC(
+            SBCSettings(**row["settings"]),
+            row["group_size"],
+            {k: np.array(v) for k, v in row["ranks"].items()},
+        )
+        for row in load_stored("sbc_composed.json", ComposedSBCSettings())["rows"]
+    ]
+
+
+def lever_table() -> pd.DataFrame:
+    """Tabulate what each lever of the training recipe buys, measured on the validation studies.
+
+    Returns
+    -------
+    DataFrame
+        One row per training and J: epochs, processor seconds, composed terms, the median over
+        parameters of the median absolute bias in exact sds and its worst, and the median and the
+        worst (farthest from 1) sd ratio.
+    """
+    rows = [
+        {
+            "lever": r["lever"],
+            "J": e["J"],
+            "CPU seconds": r["cpu_seconds"],
+            "terms": e["terms"],
+            "bias": np.median(e["bias"]),
+            "bias, worst": max(e["bias"]),
+            "sd ratio": np.median(e["sd_ratio"]),
+            "sd ratio, worst": max(e["sd_ratio"], key=lambda x: abs(np.log(max(x, 1e-9)))),
+        }
+        for r in load_stored("levers.json", LeverSettings())["rows"]
+        for e in r["errors"]
+    ]
+    return pd.DataFrame(rows).set_index(["lever", "J"])
+
+
+def tuning_table() -> pd.DataFrame:
+    """Tabulate how group size and steps of the Gaussian composition did on the validation studies.
+
+    Returns
+    -------
+    DataFrame
+        One row per J and group size, one column per number of steps: of the parameter that is worst
+        off, the root of its squared median bias (exact sds) plus its squared log median sd ratio.
+    """
+    rows = pd.DataFrame(load_stored("tuning.json", TuningSettings())["rows"])
+    return rows.pivot_table(index=["J", "group_size"], columns="steps", values="worst")
+
+
+def exact_sbc(n_subjects: int = 5) -> ExactSBC:
+    """Load a stored calibration of the exact posterior.
+
+    Parameters
+    ----------
+    n_subjects : {5, 100}, default 5
+        Subjects of each study.
+
+    Returns
+    -------
+    ExactSBC
+
+    Raises
+    ------
+    ValueError
+        If there is none with so many subjects.
+    """
+    if n_subjects not in EXACT_SBC:
+        raise ValueError(f"n_subjects must be one of {tuple(EXACT_SBC)}, got {n_subjects!r}.")
+    settings = EXACT_SBC[n_subjects]
+    card = load_stored(f"sbc_exact_{n_subjects}.json", settings)
+    ranks = {k: np.array(v) for k, v in card["ranks"].items()}
+    mean, sd = ({k: np.array(v) for k, v in card[m].items()} for m in ("mean", "sd"))
+    return ExactSBC(settings, ranks, mean, sd, len(card["flagged"]))
+
+
+@dataclass(frozen=True)
+class IndependentSettings:
+    """What made one comparison of the exact posterior with an independent sampler.
+
+    The data are the demonstration study of `n_subjects`; `num_samples` and `seed` belong to
+    `eamlab.exact`, what follows to the sampler that is not ours.
+    """
+
+    n_subjects: int
+    num_samples: int = 4000
+    seed: int = 1
+    chains: int = 4
+    tune: int = 1000
+    draws: int = 4000
+    target_accept: float = 0.9
+    sampler_seed: int = 2
+
+
+INDEPENDENT = (IndependentSettings(10), IndependentSettings(100, draws=2000))
+"""Comparisons with an independent sampler: of our Markov chains, and of our importance sampling."""
+
+
+@dataclass(frozen=True)
+class ComparisonSettings:
+    """What made the comparisons, and the check of the two likelihoods at many points.
+
+    ``series_terms`` is half of HSSM's default: the likelihood's error stays below 1e-8, in half the
+    time.
+    """
+
+    studies: tuple[IndependentSettings, ...] = INDEPENDENT
+    demos: tuple[DemoSettings, ...] = tuple(DemoSettings(s.n_subjects) for s in INDEPENDENT)
+    points: int = 10_000
+    points_seed: int = 7
+    series_terms: int = 10
+
+
+def independent_table() -> pd.DataFrame:
+    """Tabulate the exact posterior beside one of software that is not ours, on two studies.
+
+    ``make results ARGS=independent`` writes the same model in PyMC, with the likelihood of HSSM,
+    and samples all parameters by NUTS.
+
+    Returns
+    -------
+    DataFrame
+        One row per J and group parameter: ``exact mean``, ``exact sd``, ``independent mean`` and
+        ``independent sd``; ``difference`` of the means (independent minus exact) in exact sds and
+        ``sd ratio`` (independent / exact), each followed by its Monte Carlo standard error; and of
+        the independent sampler ``R-hat``, effective sample size ``ESS`` and, for the whole study,
+        ``divergences``.
+    """
+    rows = [
+        {"J": study["settings"]["n_subjects"], "parameter": name}
+        | _comparison(study["parameters"][name])
+        | {"divergences": study["divergences"]}
+        for study in load_stored("independent.json", ComparisonSettings())["studies"]
+        for name in EAM.prior.names
+    ]
+    return pd.DataFrame(rows).set_index(["J", "parameter"])
+
+
+def _comparison(row: dict[str, Any]) -> dict[str, float]:
+    return {
+        "exact mean": row["exact"]["mean"],
+        "exact sd": row["exact"]["sd"],
+        "independent mean": row["independent"]["mean"],
+        "independent sd": row["independent"]["sd"],
+        "difference": row["difference"],
+        "difference, se": row["difference_se"],
+        "sd ratio": row["sd_ratio"],
+        "sd ratio, se": row["sd_ratio_se"],
+        "R-hat": row["independent"]["r_hat"],
+        "ESS": row["independent"]["ess"],
+    }

@@ -1,0 +1,285 @@
+"""Grades of networks against exact posteriors, and what was chosen by such grades.
+
+Exact posteriors are kept under the model's fingerprint, so that grades, tuning and levers share
+those of the validation studies.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from eamlab.composition.posterior import compose
+from eamlab.draws import Draws
+from eamlab.grading import grade
+from eamlab.reference.posterior import exact
+from eamlab.study import simulate
+from eamlab.training import train
+from eamlab.workflows import get_preset
+from eamlab_book.report_card import (
+    ComposedSBCSettings,
+    DiscretizationSettings,
+    GradeSettings,
+    LeverSettings,
+    Recipe,
+    SBCSettings,
+    TuningSettings,
+    graded_seed,
+    graded_study,
+    recipes_for,
+    sbc_studies,
+)
+from eamlab_book.results.networks import Training, checkpoints
+from eamlab_book.results.workshop import Result, Workshop
+
+__all__ = [
+    "composed_ranks",
+    "discretized_z",
+    "grade_recipe",
+    "make_discretization",
+    "make_grades",
+    "make_levers",
+    "make_sbc_composed",
+    "make_tuning",
+]
+
+Key = tuple[dict[str, Any], tuple[str, ...]]
+"""Draws of an exact posterior, and its warnings."""
+
+
+def key(workshop: Workshop, n_subjects: int, data_seed: int, index: int, num_samples: int) -> Key:
+    """Return the exact posterior of the study of a seed, as `report_card.graded_study` makes it."""
+    study = simulate(workshop.model, n_subjects, 30, seed=data_seed)
+    draws = exact(study, workshop.model, num_samples, seed=index, progress=False)
+    return dict(draws), draws.warnings
+
+
+def keys(
+    workshop: Workshop, purpose: str, n_subjects: int, n_studies: int, num_samples: int
+) -> list[Key]:
+    """Return the exact posteriors of the first studies."""
+    one, bar = workshop.remember(key), tqdm(range(n_studies), f"{purpose}, J = {n_subjects}")
+    return [one(n_subjects, graded_seed(n_subjects, i, purpose), i, num_samples) for i in bar]
+
+
+def make_grades(workshop: Workshop, result: Result) -> dict[str, Any]:
+    """Return the grades of all recipes."""
+    settings: GradeSettings = result.settings
+    one, rows = workshop.remember(grade_recipe, "global", "global-pooled"), []
+    how = (settings.num_samples, settings.seed, settings.groups_at_once)
+    for n_subjects, n_graded in settings.studies.items():
+        counts = {"graded": n_graded, "validation": settings.validation[n_subjects]}
+        answers = {
+            p: keys(workshop, p, n_subjects, n, settings.num_samples) for p, n in counts.items()
+        }
+        for name, recipe in tqdm(recipes_for(n_subjects).items(), f"recipes, J = {n_subjects}"):
+            answer = answers[recipe.purpose][: recipe.n_studies(n_subjects)]
+            rows.append(one(name, recipe, n_subjects, answer, *how))
+    return {"rows": rows}
+
+
+def grade_recipe(
+    workshop: Workshop,
+    name: str,
+    recipe: Recipe,
+    n_subjects: int,
+    answers: Sequence[Key],
+    num_samples: int,
+    seed: int,
+    groups_at_once: int,
+) -> dict[str, Any]:
+    """Compose studies of one size and grade each against its exact posterior."""
+    workflow, settings = workshop.network(recipe.weights), recipe.settings(n_subjects)
+    studies = [
+        graded_study(n_subjects, i, purpose=recipe.purpose, model=workshop.model)
+        for i in range(len(answers))
+    ]
+    options = settings | {"num_samples": num_samples, "seed": seed, "check": False}
+    # A few studies at a time: what passes the network at once grows with their number.
+    size = max(1, groups_at_once // settings.get("mini_batch_size", 1))
+    start = time.perf_counter()
+    composed = [
+        draws
+        for i in range(0, len(studies), size)
+        for draws in compose(workflow, studies[i : i + size], **options)
+    ]
+    seconds = (time.perf_counter() - start) / len(studies)
+    grades = [
+        grade(draws, Draws(answer), truth=study.truth)
+        for draws, (answer, _), study in zip(composed, answers, studies, strict=True)
+    ]
+    return {
+        "J": n_subjects,
+        "recipe": name,
+        "settings": settings,
+        "weights": recipe.weights,
+        "studies": len(studies),
+        "seed": seed,
+        "seconds": round(seconds, 2),
+        "flagged_exact": sum(len(warnings) for _, warnings in answers),
+        "per_study": [g.table.round(4).to_dict("index") for g in grades],
+        "c2st": [round(float(g.c2st.accuracy), 4) if g.c2st else None for g in grades],
+    }
+
+
+def make_discretization(workshop: Workshop, result: Result) -> dict[str, Any]:
+    """Return z-scores of the truth under Euler-Maruyama data, without and with the correction."""
+    settings: DiscretizationSettings = result.settings
+    one, rows = workshop.remember(discretized_z), []
+    for n_subjects, n_studies in settings.studies.items():
+        for i in tqdm(range(n_studies), f"Euler-Maruyama, J = {n_subjects}"):
+            for em_dt in (None, settings.dt):
+                z = one(replace(settings, studies={}), n_subjects, i, em_dt)
+                rows.append({"J": n_subjects, "study": i, "em_dt": em_dt, "z": z})
+    return {"truth": "the prior means", "rows": rows}
+
+
+def discretized_z(
+    workshop: Workshop,
+    settings: DiscretizationSettings,
+    n_subjects: int,
+    index: int,
+    em_dt: float | None,
+) -> dict[str, float]:
+    """Return (exact mean - truth) / exact sd of one study; the truth are the prior means."""
+    prior, seed = workshop.model.prior, settings.seed + 1000 * n_subjects + index
+    group = {p.name: p.mean for p in prior.parameters}
+    scheme: dict[str, Any] = {"scheme": "euler-maruyama", "dt": settings.dt}
+    study = simulate(workshop.model, n_subjects, 30, seed=seed, group=group, **scheme)
+    options: dict[str, Any] = {"seed": index, "em_dt": em_dt, "progress": False}
+    draws = exact(study, workshop.model, settings.num_samples, **options)
+    return {k: round((draws.mean[k] - group[k]) / draws.sd[k], 4) for k in prior.names}
+
+
+def validate(
+    workshop: Workshop, workflow: Any, n_subjects: int, answers: Sequence[Key], **options: Any
+) -> dict[str, Any]:
+    """Return median absolute biases and sd ratios of composed validation studies, and the terms."""
+    names, bias, ratio = workshop.model.prior.names, [], []
+    for index, (answer, _) in enumerate(answers):
+        study = graded_study(n_subjects, index, purpose="validation", model=workshop.model)
+        draws = compose(workflow, study, check=False, **options)
+        bias.append([(draws[k].mean() - answer[k].mean()) / answer[k].std() for k in names])
+        ratio.append([draws[k].std() / answer[k].std() for k in names])
+    terms = draws.diagnostics["n_groups"]
+    off, ratios = np.median(np.abs(bias), axis=0), np.median(ratio, axis=0)
+    return {"terms": terms, "bias": off, "sd_ratio": ratios}
+
+
+def make_tuning(workshop: Workshop, result: Result) -> dict[str, Any]:
+    """Return how each group size and number of steps did on the validation studies."""
+    settings: TuningSettings = result.settings
+    one, rows = workshop.remember(tuning_row, "global"), []
+    for n_subjects, sizes in settings.group_sizes.items():
+        n_studies = settings.studies[n_subjects]
+        answers = keys(workshop, "validation", n_subjects, n_studies, settings.num_samples)
+        grid = [(size, steps) for size in sizes for steps in settings.steps]
+        how = (settings.num_samples, settings.seed)
+        rows += [one(n_subjects, *setting, answers, *how) for setting in tqdm(grid, "settings")]
+    return {"rows": rows}
+
+
+def tuning_row(
+    workshop: Workshop,
+    n_subjects: int,
+    group_size: int,
+    steps: int,
+    answers: Sequence[Key],
+    num_samples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Return one row: what `validate` finds, and the parameter that is worst off."""
+    options = {"group_size": group_size, "steps": steps, "num_samples": num_samples, "seed": seed}
+    found = validate(workshop, workshop.network("global"), n_subjects, answers, **options)
+    return {
+        "J": n_subjects,
+        "group_size": group_size,
+        "steps": steps,
+        "bias": found["bias"].round(3).tolist(),
+        "sd_ratio": found["sd_ratio"].round(3).tolist(),
+        "worst": round(float(np.hypot(found["bias"], np.log(found["sd_ratio"])).max()), 4),
+    }
+
+
+def make_levers(workshop: Workshop, result: Result) -> dict[str, Any]:
+    """Return what short trainings without one lever each lose, beside the shipped network."""
+    settings: LeverSettings = result.settings
+    answers = {
+        n_subjects: keys(workshop, "validation", n_subjects, n_studies, settings.num_samples)
+        for n_subjects, n_studies in settings.studies.items()
+    }
+    one = workshop.remember(lever_row, "global")
+    names = ("shipped", *settings.levers)
+    return {"rows": [one(name, settings, answers) for name in tqdm(names, "trainings")]}
+
+
+def lever_row(
+    workshop: Workshop, name: str, settings: LeverSettings, answers: dict[int, Sequence[Key]]
+) -> dict[str, Any]:
+    """Train without one lever (not the "shipped" network), and compare with exact posteriors."""
+    if name == "shipped":
+        what, options, workflow = "the shipped weights", {}, workshop.network("global")
+    else:
+        lever = settings.levers[name]
+        run = lever_training(settings, name)
+        out = checkpoints(workshop, name.replace(" ", "-"), run)
+        given: dict[str, Any] = {"network": run.network, "settings": run.training, "n_quality": 20}
+        workflow = train(workshop.model, "global", out=out, preset=run.preset, **given)
+        what, options = lever.what, dict(lever.compose)
+    options |= {"num_samples": settings.num_samples, "seed": settings.seed}
+    errors = []
+    for n_subjects, answer in answers.items():
+        found = validate(workshop, workflow, n_subjects, answer, **options)
+        rounded = {k: found[k].round(3).tolist() for k in ("bias", "sd_ratio")}
+        errors.append({"J": n_subjects, "terms": found["terms"], "studies": len(answer)} | rounded)
+    return {
+        "lever": name,
+        "what": what,
+        "epochs": workflow.model_card["epochs_done"],
+        "cpu_seconds": workflow.model_card["training_cpu_seconds"],
+        "errors": errors,
+    }
+
+
+def lever_training(settings: LeverSettings, name: str) -> Training:
+    """Return the full training, shortened and without one lever."""
+    lever, preset = settings.levers[name], get_preset("full")
+    full, length = preset.global_training, max(1, round(settings.epochs * lever.times))
+    # The weights are averaged over the same share of a shorter training.
+    window = length / (full.epochs * (1.0 - full.averaging))  # type: ignore[operator]
+    shorter = {"epochs": length, "averaging": round(1.0 - 1.0 / window, 4)}
+    network = replace(preset.global_network, **lever.network)
+    return Training("global", preset.name, network, replace(full, **shorter | dict(lever.training)))
+
+
+def make_sbc_composed(workshop: Workshop, result: Result) -> dict[str, Any]:
+    """Return ranks of true group parameters among draws of composed posteriors."""
+    chosen: ComposedSBCSettings = result.settings
+    one = workshop.remember(composed_ranks, "global")
+    return {"rows": [one(*calibration) for calibration in tqdm(chosen.calibrations, "settings")]}
+
+
+def composed_ranks(
+    workshop: Workshop, settings: SBCSettings, group_size: int | str
+) -> dict[str, Any]:
+    """Return one calibration of the composed posterior."""
+    start, studies = time.perf_counter(), sbc_studies(settings, model=workshop.model)
+    options: dict[str, Any] = {"num_samples": settings.num_samples, "seed": settings.seed}
+    draws = compose(workshop.network("global"), studies, group_size=group_size, **options)
+    pairs = list(zip(draws, studies, strict=True))
+    ranks = {
+        k: [int((one[k] < study.truth[k]).sum()) for one, study in pairs]
+        for k in workshop.model.prior.names
+    }
+    seconds = round(time.perf_counter() - start, 1)
+    return {
+        "settings": vars(settings),
+        "group_size": group_size,
+        "seconds": seconds,
+        "ranks": ranks,
+    }

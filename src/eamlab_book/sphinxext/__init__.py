@@ -1,0 +1,19 @@
+"""Sphinx extension of the book: alt texts, formulas, the pages' policy and weight, the widgets.
+
+The book's settings list it; nothing else imports it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sphinx.application import Sphinx
+
+__all__ = ["setup"]
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Set up the parts."""
+    for part in ("accessible", "formulas", "lighter", "policy", "widgets"):
+        app.setup_extension(f"{__name__}.{part}")
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

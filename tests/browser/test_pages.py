@@ -1,0 +1,133 @@
+"""Pages on a phone, on paper, and how much of them has to be loaded."""
+
+from urllib.parse import unquote, urlparse
+
+import pytest
+
+pytestmark = pytest.mark.browser
+
+WIDE = "book/part/wide.html"
+PHONE = {"viewport": {"width": 390, "height": 844}}
+
+CUT = """
+() => [...document.querySelectorAll("main *")]
+    .filter((box) => box.clientWidth > 1 && box.scrollWidth > box.clientWidth + 1)
+    .filter((box) => getComputedStyle(box).overflowX !== "visible")
+    .map((box) => [box.className, getComputedStyle(box).maskImage])
+"""
+LIGHT = """(selector) => {
+    const { color, backgroundColor } = getComputedStyle(document.querySelector(selector));
+    const light = (rgb) => rgb.match(/[0-9]+/g).slice(0, 3).reduce((a, b) => a + +b, 0) / 765;
+    return [light(color), light(backgroundColor)];
+}"""
+MOST = {"book/index.html": 1_700_000, "book/part/widgets.html": 1_100_000}
+"""Bytes of a page's first load, its own file not counted: with formulas, and without."""
+
+
+def test_what_is_cut_on_a_phone_fades_at_the_cut(visit):
+    page = visit(WIDE, **PHONE)
+    cut = page.evaluate(CUT)
+    for kind in ("katex-display", "output"):
+        assert any(kind in name for name, _ in cut)
+    assert len(cut) >= 3  # and code
+    assert all("more-after" in name and "gradient" in mask for name, mask in cut), cut
+
+
+def test_what_was_scrolled_to_its_end_fades_at_its_beginning(visit):
+    page = visit(WIDE, **PHONE)
+    box = page.locator(".katex-display.more-after")
+    box.evaluate("(box) => box.scrollTo({ left: box.scrollWidth, behavior: 'instant' })")
+    page.wait_for_selector(".katex-display.more-before:not(.more-after)")
+
+
+def test_no_formula_in_a_line_is_wider_than_a_phone(visit):
+    page = visit(WIDE, **PHONE)
+    right = "() => Math.max(...[...document.querySelectorAll('span.math .base')]"
+    right += ".map((part) => part.getBoundingClientRect().right))"
+    assert page.evaluate(right) <= 390
+
+
+def test_a_figure_opens_alone(visit):
+    page = visit(WIDE, **PHONE)
+    with page.expect_navigation():
+        page.click(".figure-alone")
+    assert page.url.endswith(".png")
+    assert page.evaluate("() => document.images[0].naturalWidth") > 600
+
+
+def test_dark_pages_are_printed_dark_on_light(visit):
+    page = visit(WIDE, color_scheme="dark")
+    ink, paper = page.evaluate(LIGHT, "body")
+    assert ink > 0.7 and paper < 0.2
+    page.evaluate(
+        f"() => window.addEventListener('beforeprint', () => {{ window.printed = "
+        f"['body', 'p', 'h1', 'div.highlight pre'].map({LIGHT}); }})"
+    )
+    page.pdf()
+    printed = page.evaluate("() => window.printed")
+    assert all(ink < 0.45 and (paper > 0.9 or paper == 0) for ink, paper in printed), printed
+    assert page.evaluate(LIGHT, "body")[1] < 0.2
+
+
+def test_solutions_stay_closed_on_paper(visit):
+    page = visit(WIDE)
+    page.evaluate(
+        "() => window.addEventListener('beforeprint', () => { window.hidden = "
+        "document.querySelectorAll('.solution.toggle-hidden').length; })"
+    )
+    page.pdf()
+    assert page.evaluate("() => window.hidden") == 1
+
+
+def test_pictures_of_widgets_fit_the_paper(visit):
+    page = visit("book/part/widgets.html")
+    page.emulate_media(media="print")
+    fits = page.locator(".eam-picture").first.evaluate("""(picture) => {
+        const drawn = picture.querySelector("svg");
+        drawn.setAttribute("width", 3000);
+        return drawn.getBoundingClientRect().width < picture.clientWidth + 1;
+    }""")
+    assert fits
+
+
+def test_one_click_opens_a_solution(visit):
+    page = visit(WIDE)
+    answer = page.get_by_text("the answer is 2")
+    code = page.locator(".solution .cell_input")
+    assert not answer.is_visible() and not code.is_visible()
+    page.click(".solution .admonition-title")
+    page.wait_for_timeout(400)  # it opens slowly
+    assert answer.is_visible() and code.is_visible()
+    assert page.locator(".solution details").count() == 0
+
+
+@pytest.mark.parametrize("address", ["http"], indirect=True)  # files cannot read each other
+def test_search_quotes_text(visit):
+    page = visit("search.html?q=comma")
+    quote = page.locator("#search-results .context").inner_text()
+    assert "ends with a comma" in quote
+    assert "\\" not in quote and "Contents" not in quote
+
+
+def test_icons_that_pages_show_are_there(visit):
+    page = visit(WIDE)
+    icons = page.evaluate(
+        "() => [...document.querySelectorAll('svg.svg-inline--fa')]"
+        ".map((icon) => [icon.dataset.icon, icon.querySelectorAll('path').length])"
+    )
+    # One that is unknown becomes a question mark of several outlines.
+    assert len(icons) >= 5 and all(outlines == 1 for _, outlines in icons), icons
+    assert page.locator("i[class*=fa-]").count() == 0
+
+
+@pytest.mark.parametrize("name", MOST)
+def test_first_load_is_small(chromium, site, name):
+    loaded = set()
+    page = chromium.new_page()
+    page.on("request", lambda request: loaded.add(urlparse(request.url).path))
+    page.goto((site / name).as_uri())
+    page.wait_for_load_state()
+    page.close()
+    sizes = {path: (site / unquote(path)).stat().st_size for path in loaded if "." in path}
+    own = (site / name).stat().st_size
+    assert own < sum(sizes.values()) < MOST[name] + own, sizes

@@ -1,0 +1,116 @@
+"""The certificate: what simulated compositions say about a composed posterior's error."""
+
+import numpy as np
+import pytest
+
+import eamlab as el
+from eamlab.composition import certificate
+
+PRIOR = el.EAM.prior
+DIM = len(PRIOR)
+
+
+class Workflow:
+    model = el.EAM
+
+
+@pytest.fixture
+def pretend(monkeypatch):
+    """Composed means that are a known linear function of the parameters, plus noise."""
+
+    def make(offset, slope, noise, composed, sd, seed=1):
+        rng = np.random.default_rng(seed)
+
+        def composed_means(workflow, draws, study, points, num_samples, rng_):
+            x = (points - composed) / sd
+            made = offset + x @ slope.T + noise * rng.standard_normal(x.shape)
+            return composed + sd * made
+
+        monkeypatch.setattr(certificate, "_composed_means", composed_means)
+        values = composed + sd * rng.standard_normal((400, DIM))
+        values = composed + sd * (values - values.mean(axis=0)) / values.std(axis=0, ddof=1)
+        draws = el.Draws(dict(zip(PRIOR.names, values.T, strict=True)), model=el.EAM)
+        return draws, el.Study([[[1, 0.5]] * 3] * 4)
+
+    return make
+
+
+def test_a_shift_is_found_with_its_error_and_mended(pretend):
+    composed, sd = PRIOR.means, 0.02 * PRIOR.sds  # far narrower than the prior
+    offset = np.linspace(-2.0, 2.0, DIM)
+    draws, study = pretend(offset, np.eye(DIM), 1.0, composed, sd)
+    found = el.certify(Workflow(), draws, study, n_studies=200, correct=True, seed=1)
+    z = (found.table["bias"] - offset) / found.table["bias_se"]
+    assert np.abs(z).max() < 4.0  # 7 checks: by chance once in 2,000
+    assert found.table["bias_se"].between(0.05, 0.3).all()
+    np.testing.assert_allclose(found.table["sd_ratio"], 1.0, atol=0.2)
+    moved = (np.array(list(found.draws.mean.values())) - composed) / sd
+    np.testing.assert_allclose(moved, -found.table["bias"], atol=1e-8)
+    assert any("too high" in s for s in found.sentences)
+    assert any("too low" in s for s in found.sentences)
+
+
+def test_a_width_is_found(pretend):
+    composed, sd = PRIOR.means, 0.02 * PRIOR.sds
+    draws, study = pretend(np.zeros(DIM), np.eye(DIM), 2.0, composed, sd)
+    found = el.certify(Workflow(), draws, study, n_studies=300, correct=True, seed=1)
+    np.testing.assert_allclose(found.table["sd_ratio"], 0.5, rtol=0.2)
+    assert sum("too narrow" in s for s in found.sentences) == DIM
+    sds = np.array(list(found.draws.sd.values())) / sd
+    np.testing.assert_allclose(sds, 2.0, rtol=0.2)
+
+
+def test_an_estimate_that_does_not_move_with_the_truth_is_no_knowledge(pretend):
+    """The composed posterior is narrow, but says nothing: the prior is left."""
+    composed, sd = PRIOR.means, 0.2 * PRIOR.sds
+    draws, study = pretend(np.zeros(DIM), 0.0 * np.eye(DIM), 1.0, composed, sd)
+    found = el.certify(Workflow(), draws, study, n_studies=400, seed=1)
+    assert (found.table["sd_ratio"] < 0.5).all()
+
+
+def test_a_time_limit_ends_it_early(pretend, monkeypatch):
+    draws, study = pretend(np.zeros(DIM), np.eye(DIM), 1.0, PRIOR.means, 0.1 * PRIOR.sds)
+    monkeypatch.setattr(certificate, "_BATCH_TRIALS", study.n_trials.sum())  # one study at once
+    found = el.certify(Workflow(), draws, study, n_studies=500, time_limit=0.0, seed=1)
+    assert 20 <= found.n_studies < 500
+
+
+def test_simulated_studies_have_the_design_of_the_study(monkeypatch):
+    seen = []
+
+    def compose(workflow, studies, **settings):
+        seen.extend(studies)
+        values = np.random.default_rng(1).standard_normal((settings["num_samples"], DIM))
+        return [
+            el.Draws(dict(zip(PRIOR.names, values.T, strict=True)), model=el.EAM) for _ in studies
+        ]
+
+    monkeypatch.setattr(certificate, "compose", compose)
+    study = el.simulate(el.EAM, 3, [5, 12, 8], seed=1)
+    draws = compose(Workflow(), [study], num_samples=50)[0]
+    el.certify(Workflow(), draws, study, n_studies=20, seed=1)
+    assert len(seen) == 21 and all(s.n_trials.tolist() == [5, 12, 8] for s in seen)
+    assert not np.array_equal(seen[1].trials, seen[2].trials)
+
+
+@pytest.mark.parametrize("options", [{"n_studies": 3}, {"rounds": 0}, {"n_studies": True}])
+def test_counts_that_cannot_work_are_refused(options):
+    study = el.simulate(el.EAM, 3, 5, seed=1)
+    draws = el.Draws({k: v[:, 0] for k, v in PRIOR.sample(20, np.random.default_rng(1)).items()})
+    with pytest.raises(ValueError, match=next(iter(options))):
+        el.certify(Workflow(), draws, study, **options)
+
+
+@pytest.mark.slow
+def test_certificates_mend_what_the_networks_do_to_a_thousand_people():
+    """Bias of a composed posterior of 1,000 people: smaller after the correction, in rms."""
+    from eamlab_book.studies import load_studies
+
+    stored, workflow = load_studies(1000), el.load_pretrained("global")
+    before, after = [], []
+    for i, study in enumerate(stored.studies):
+        draws = el.compose(workflow, study, num_samples=200, seed=1, check=False)
+        found = el.certify(workflow, draws, study, correct=True, seed=5, progress=False)
+        for made, kept in ((draws, before), (found.draws, after)):
+            kept.append([(made.mean[k] - stored.mean[k][i]) / stored.sd[k][i] for k in PRIOR.names])
+    assert np.sqrt(np.mean(np.square(after))) < np.sqrt(np.mean(np.square(before)))

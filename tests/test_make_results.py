@@ -1,0 +1,304 @@
+"""`make results`: what is stale is found, made in order, and taken up again after a kill."""
+
+import json
+import re
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import eamlab as el
+from eamlab.workflows import NetworkSettings, TrainingSettings
+from eamlab_book import report_card
+from eamlab_book.results import grades
+from eamlab_book.results.__main__ import main
+from eamlab_book.results.networks import Training
+from eamlab_book.results.plan import make, plan
+from eamlab_book.results.registry import RESULTS
+from eamlab_book.results.workshop import ROOT, Result, Workshop
+from eamlab_book.stored import load_stored
+from eamlab_book.studies import DemoSettings, load_demo
+from eamlab_book.widgets.film import FilmSettings, load_films
+from eamlab_book.widgets.grid import GridSettings, Settings, cell_of, load_grid
+
+FOLDERS = ("src/eamlab/weights", "src/eamlab_book/weights", "src/eamlab_book/data")
+KNOWN = {result.name: result for result in RESULTS}
+
+
+# --- the registry ---------------------------------------------------------------------------------
+
+
+def test_every_shipped_file_is_made_by_a_result():
+    made = [file for result in RESULTS for file in result.files]
+    shipped = {f"{folder}/{p.name}" for folder in FOLDERS for p in (ROOT / folder).iterdir()}
+    assert len(set(made)) == len(made)
+    assert shipped == {file for file in made if str(Path(file).parent) in FOLDERS}
+    assert all((ROOT / file).exists() for file in made)
+
+
+def test_results_are_named_like_their_files_and_stand_after_what_they_need():
+    before = set()
+    for result in RESULTS:
+        assert Path(result.files[0]).stem == result.name
+        assert set(result.needs) <= before
+        before.add(result.name)
+
+
+def test_nothing_shipped_is_stale(capsys):
+    main(["--dry-run"])
+    assert capsys.readouterr().out == "nothing is stale\n"
+
+
+def test_another_prior_makes_everything_stale_in_order(wider):
+    tasks = plan(Workshop(model=wider))
+    names = [task.result.name for task in tasks]
+    assert names == [result.name for result in RESULTS if result.name != "README"]
+    for task in tasks:
+        first = [name for name in task.result.needs if name in names]
+        if first:
+            assert task.reason == f"needs {', '.join(first)}"
+        else:
+            assert "mu_nu was [0.5, 0.3], is [0.5, 0.6]" in task.reason
+            assert task.reason.endswith(f"make results ARGS={task.result.name}.")
+
+
+def test_only_what_is_asked_for_is_made_and_what_it_needs(wider):
+    names = [task.result.name for task in plan(Workshop(model=wider), ["films"])]
+    assert names == ["global", "demo_J10", "demo_J100", "demo_J1000", "films"]
+
+
+def test_seconds_are_those_of_the_stored_results(wider):
+    tasks = {task.result.name: task for task in plan(Workshop(model=wider))}
+    for name, key in (("explorer", "seconds"), ("local", "training_seconds")):
+        card = json.loads((ROOT / KNOWN[name].files[0]).read_text(encoding="utf-8"))
+        assert tasks[name].seconds == card[key]
+    assert tasks["levers"].seconds == KNOWN["levers"].seconds
+
+
+def test_unknown_names_are_refused(capsys):
+    with pytest.raises(SystemExit, match="no result .*'explore'.*; there are global, local"):
+        main(["--dry-run", "explore"])
+
+
+@pytest.mark.parametrize("part", ["network", "training", "sha256"])
+def test_a_network_of_other_settings_or_with_other_weights_is_stale(part, tmp_path):
+    local = KNOWN["local"]
+    for file in local.files:
+        (tmp_path / Path(file).name).write_bytes((ROOT / file).read_bytes())
+    assert plan(Workshop(folder=tmp_path), results=[local]) == []
+    card = tmp_path / "local.json"
+    content = json.loads(card.read_text(encoding="utf-8"))
+    content[part] = "0" if part == "sha256" else content[part] | {"epochs": 1, "score": "plain"}
+    card.write_text(json.dumps(content), encoding="utf-8")
+    (task,) = plan(Workshop(folder=tmp_path), results=[local])
+    said = {"sha256": "not the file", "network": "score was 'plain'", "training": "epochs was 1"}
+    assert said[part] in task.reason
+
+
+# --- small results that count how often they are made ---------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sum:
+    parts: int = 4
+    seed: int = 1
+
+
+CALLS = []
+
+
+def part(workshop, settings, index):
+    if index in workshop.killed_at:
+        raise KeyboardInterrupt
+    time.sleep(workshop.seconds)
+    CALLS.append(index)
+    return index + settings.seed + len(workshop.model.name)
+
+
+def make_sum(workshop, result):
+    one = workshop.remember(part, "global")
+    return {"sum": sum(one(result.settings, i) for i in range(result.settings.parts))}
+
+
+SUM = Result("sum", ("data/sum.json",), make_sum, Sum(), 5, ("global",))
+TWICE = Result("twice", ("data/twice.json",), lambda *_: {"x": 2}, Sum(seed=2), 7, ("sum",))
+LONELY = Result("lonely", ("data/lonely.json",), lambda *_: {}, Sum(), 9, packages=("no_such",))
+SMALL = (
+    Result("global", ("global.json",), lambda *_: None, None, 1, check=lambda *_: None),
+    SUM,
+    TWICE,
+    LONELY,
+)
+
+
+@pytest.fixture
+def workshop(tmp_path):
+    CALLS.clear()
+    return small_workshop(tmp_path, "a")
+
+
+def small_workshop(folder, sha256, model=el.EAM):
+    """A workshop whose global network has these weights."""
+    made = Workshop(model=model, folder=folder, kept=folder / "kept")
+    made.killed_at, made.seconds = (), 0.0
+    (folder / "global.json").write_text(json.dumps({"sha256": sha256}), encoding="utf-8")
+    return made
+
+
+def named(workshop, results=SMALL, names=()):
+    return [task.result.name for task in plan(workshop, names, results)]
+
+
+def test_what_is_missing_is_made_once_and_what_lacks_packages_is_left_out(workshop):
+    said = []
+    assert named(workshop) == ["sum", "twice", "lonely"]
+    make(workshop, plan(workshop, results=SMALL), said.append)
+    assert said == ["sum: about 5 s", "twice: about 7 s", "lonely: left out, it needs no_such"]
+    assert named(workshop) == ["lonely"]
+    stored = load_stored("sum.json", Sum(), workshop.folder)
+    assert stored["sum"] == 6 + 4 + 4 * len("EAM") and stored["sha256"] == {"global": "a"}
+    assert {"python", "eamlab", "numpy", "bayesflow"} <= set(stored["versions"])
+
+
+def test_what_needs_something_stale_is_stale(workshop):
+    make(workshop, plan(workshop, ["twice"], SMALL), lambda line: None)
+    other = [replace(r, settings=Sum(seed=5)) if r is SUM else r for r in SMALL[:3]]
+    tasks = plan(workshop, results=other)
+    assert [task.reason for task in tasks][1:] == ["needs sum"]
+    assert "seed was 1, is 5" in tasks[0].reason
+
+
+def test_a_result_of_other_weights_is_stale(workshop, tmp_path):
+    make(workshop, plan(workshop, ["twice"], SMALL), lambda line: None)
+    assert named(workshop, SMALL[:3]) == []
+    assert named(small_workshop(tmp_path, "b"), SMALL[:3]) == ["sum", "twice"]
+
+
+def test_a_result_that_is_still_stale_when_it_was_made_stops_the_run(workshop):
+    def refuse(*_):
+        raise ValueError("no")
+
+    never = Result("never", ("data/never.json",), lambda *_: {}, Sum(), 1, check=refuse)
+    with pytest.raises(RuntimeError, match="never was made, but is still stale: no"):
+        make(workshop, plan(workshop, results=[never]), lambda line: None)
+
+
+def killed(workshop, at):
+    """Run until the part `at`, as if somebody pressed Ctrl-C."""
+    workshop.killed_at = (at,)
+    with pytest.raises(KeyboardInterrupt):
+        make(workshop, plan(workshop, ["sum"], SMALL), lambda line: None)
+    workshop.killed_at = ()
+    CALLS.clear()
+
+
+def test_a_killed_run_goes_on_where_it_stopped(workshop, tmp_path):
+    killed(workshop, 2)
+    assert not (tmp_path / "sum.json").exists()
+    again = small_workshop(tmp_path, "a")
+    make(again, plan(again, ["sum"], SMALL), lambda line: None)
+    assert CALLS == [2, 3]
+    assert load_stored("sum.json", Sum(), tmp_path)["sum"] == 6 + 4 + 4 * len("EAM")
+
+
+@pytest.mark.parametrize("what", ["weights", "model", "settings"])
+def test_what_another_run_left_is_not_taken(what, workshop, tmp_path, wider):
+    killed(workshop, 2)
+    sha256, model = "b" if what == "weights" else "a", wider if what == "model" else el.EAM
+    other = small_workshop(tmp_path, sha256, model)
+    chosen = replace(SUM, settings=Sum(seed=9)) if what == "settings" else SUM
+    make(other, plan(other, ["sum"], (SMALL[0], chosen)), lambda line: None)
+    assert CALLS == [0, 1, 2, 3]
+
+
+def test_keys_of_studies_of_another_seed_are_not_taken(tmp_path, monkeypatch):
+    made = Workshop(kept=tmp_path)
+    quick = lambda study, *_, **options: el.Draws({"mu_nu": study.trials[:, 0, 1]})  # noqa: E731
+    monkeypatch.setattr(grades, "exact", quick)
+    first, again = (grades.keys(made, "graded", 10, 2, 5) for _ in range(2))
+    monkeypatch.setitem(report_card._FIRST_SEED, "graded", 1)
+    other = grades.keys(made, "graded", 10, 2, 5)
+    for (one, _), (same, _), (new, _) in zip(first, again, other, strict=True):
+        assert np.array_equal(one["mu_nu"], same["mu_nu"])
+        assert not np.array_equal(one["mu_nu"], new["mu_nu"])
+
+
+def test_the_time_of_a_result_includes_what_a_killed_run_spent_on_it(workshop):
+    workshop.seconds = 0.3
+    killed(workshop, 3)
+    make(workshop, plan(workshop, ["sum"], SMALL), lambda line: None)
+    assert CALLS == [3]
+    assert load_stored("sum.json", Sum(), workshop.folder)["seconds"] >= 4 * 0.3
+
+
+# --- from a changed prior to new pages ------------------------------------------------------------
+
+STOPS = {
+    "method": ("sum", "gaussian"),
+    "n_subjects": (10,),
+    "group_size": (5,),
+    "mini_batch_size": (2,),
+    "d0": (1.0,),
+    "d1": (1.0, 0.1),
+    "steps": (100,),
+}
+TINY = {
+    "global": Training(
+        "global",
+        "quick",
+        NetworkSettings(summary_dim=40, widths=(16, 16)),
+        TrainingSettings(epochs=1, batches_per_epoch=4, batch_size=16),
+    ),
+    "demo_J10": KNOWN["demo_J10"].settings,
+    "explorer": GridSettings(STOPS, num_samples=20, demos=(DemoSettings(10),)),
+    "films": FilmSettings(
+        n_particles=5, n_frames=3, steps=20, demos=(DemoSettings(10),),
+        stops={"n_subjects": (10,), "d0": (1.0,), "d1": (1.0,)},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_from_a_changed_prior_to_weights_key_cells_and_film(wider, tmp_path):
+    needs = {"explorer": ("global", "demo_J10"), "films": ("global", "demo_J10")}
+    tiny = [
+        replace(KNOWN[name], settings=settings, needs=needs.get(name, ()))
+        for name, settings in TINY.items()
+    ]
+    workshop = Workshop(wider, tmp_path, tmp_path / "kept")
+    tasks = plan(workshop, results=tiny)
+    assert [task.result.name for task in tasks] == list(TINY)
+    make(workshop, tasks, lambda line: None)
+    assert plan(workshop, results=tiny) == []
+
+    assert el.load_pretrained("global", folder=tmp_path, model=wider).model is wider
+    mine = {"folder": tmp_path, "model": wider}
+    demo = load_demo(10, **mine)
+    assert demo.exact.model is wider and len(demo.study) == 10
+    grid = load_grid(**mine, settings=TINY["explorer"])
+    assert len(grid["cells"]) == 3
+    assert cell_of(grid, Settings("sum", 10, 5, 2, 1.0, 0.1, 100)).bias.shape == (7,)
+    films = load_films(**mine, settings=TINY["films"])
+    assert list(films["films"]) == ["10|1|1"]
+    assert len(films["films"]["10|1|1"]["times"]) == 3
+
+    refused = r"another model than EAM: mu_nu was \[0.5, {}\], is \[0.5, {}\]"
+    loaders = [
+        lambda **where: load_demo(10, **where),
+        lambda **where: load_grid(**where, settings=TINY["explorer"]),
+        lambda **where: load_films(**where, settings=TINY["films"]),
+    ]
+    for load in loaders:
+        with pytest.raises(ValueError, match=refused.format(0.6, 0.3)):
+            load(folder=tmp_path)  # made for the wider prior, asked for today's
+        with pytest.raises(ValueError, match=refused.format(0.3, 0.6)):
+            load(model=wider)  # the shipped ones
+
+    longer = replace(TINY["global"], training=replace(TINY["global"].training, epochs=2))
+    changed = [replace(r, settings=longer) if r.name == "global" else r for r in tiny]
+    again = plan(workshop, results=changed)
+    assert [task.result.name for task in again] == ["global", "explorer", "films"]
+    assert re.search("training.epochs was 1, is 2", again[0].reason)
