@@ -79,15 +79,12 @@ def test_what_is_read_goes_into_every_verb():
 
 
 @pytest.mark.slow  # loads TensorFlow
-def test_networks_take_the_list():
-    import eamlab as el
-
+def test_networks_take_what_is_read():
     trials = read_trials(table(study()))
-    draws = el.compose(el.load_pretrained("global"), trials.by_subject, num_samples=5, check=False)
-    assert draws["mu_nu"].shape == (1, 5, 1)
-    local = el.load_pretrained("local")
-    people = el.sample_subject_parameters(local, draws, trials.by_subject, seed=1)
-    assert people["nu"].shape == (1, 4, 5)
+    draws = el.compose(el.load_pretrained("global"), trials, num_samples=5, check=False)
+    assert draws["mu_nu"].shape == (5,)
+    people = el.people(el.load_pretrained("local"), draws, trials, seed=1)
+    assert people["nu"].shape == (5, 4) and people.subjects == trials.subjects
 
 
 @pytest.mark.parametrize(
