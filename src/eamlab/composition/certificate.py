@@ -34,8 +34,9 @@ from tqdm.auto import tqdm
 
 from eamlab.composition.posterior import compose
 from eamlab.draws import Draws, group_array
-from eamlab.model.model import Model, check_count, seed_sequence
-from eamlab.study import Study, as_study
+from eamlab.model.model import Model, check_count, generator
+from eamlab.study import Study, as_study, simulate
+from eamlab.workflows import model_of
 
 __all__ = ["Certificate", "certify"]
 
@@ -143,12 +144,12 @@ def certify(
         If draws, study and workflow do not belong together, or a count is too small.
     """
     start = time.monotonic()
-    study, model = as_study(study), workflow.model
+    study, model = as_study(study), model_of(workflow)
     check_count("n_studies", n_studies, _LEAST)
     check_count("rounds", rounds)
     values = group_array(draws, model)
     mean, cov = values.mean(axis=0), np.cov(values.T)
-    rng = np.random.default_rng(None if seed is None else seed_sequence(seed))
+    rng = generator(seed)
     points, means = np.empty((0, len(mean))), np.empty((0, len(mean)))
     center = mean
     bar = tqdm(
@@ -181,14 +182,13 @@ def _composed_means(
     rng: np.random.Generator,
 ) -> FloatArray:
     """Simulate a study like `study` at each of the points (R, d); return its composed mean."""
-    model: Model = workflow.model
-    most = study.trials.shape[1]
-    data = model.sample(len(points), len(study), most, seed=rng, group=model.prior.to_dict(points))[
-        "sim_data"
-    ]
-    data[:, np.arange(most) >= study.n_trials[:, None]] = 0.0
+    model = model_of(workflow)
+    group = model.prior.to_dict(points)
+    studies = simulate(
+        model, len(study), study.n_trials.tolist(), seed=rng, n_studies=len(points), group=group
+    )
     settings = draws.settings | {"num_samples": num_samples, "seed": int(rng.integers(2**31))}
-    composed = compose(workflow, [Study(trials) for trials in data], **settings)
+    composed = compose(workflow, studies, **settings)
     return np.stack([group_array(d, model).mean(axis=0) for d in composed])
 
 

@@ -172,7 +172,7 @@ def compose(
     given |= {"use_jac": use_jac, "prior": prior}
     blocks = [_blocks(workflow, s, group_size) for s in studies]
     known = _summarized(workflow, blocks, summaries)
-    settings = _settings(workflow, method, steps, given, _most_groups(known))
+    settings = _settings(workflow, method, steps, given, max(map(len, known)))
     draw = _gaussian_draws if settings["method"] == "gaussian" else _summed_draws
     common: dict[str, Any] = {"num_samples": num_samples, "seed": seed}
     drawn = draw(workflow, model, blocks, known, **settings, **common)
@@ -282,10 +282,6 @@ def _summarize_together(
         return [summarize_groups(workflow, study) for study in blocks]
     made = summarize_groups(workflow, [np.concatenate([study[0] for study in blocks])])
     return list(made.reshape(len(blocks), -1, made.shape[-1]))
-
-
-def _most_groups(summaries: list[np.ndarray]) -> int:
-    return max(len(s) for s in summaries)
 
 
 # --------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from eamlab.draws import Draws, as_draws, group_array
+from eamlab.draws import Draws, group_array
 from eamlab.model.density import FloatArray
 from eamlab.model.model import Model, check_count, generator
 from eamlab.reference.quadrature import N_GROUP, START, Likelihood, beta_table
@@ -223,7 +223,7 @@ def group_points(group: Any, model: Model) -> FloatArray:
     """Group parameters (S, d) in the order of `coordinates`; numbers or draws of each."""
     if not isinstance(group, Draws):
         group = Draws({k: np.ravel(v) for k, v in group.items()})
-    values = group_array(as_draws(group, "group"), model, "group")
+    values = group_array(group, model, "group")
     columns = [model.prior.names.index(name) for name in coordinates(model).names]
     return np.ascontiguousarray(values[:, columns])
 
