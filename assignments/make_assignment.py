@@ -3,12 +3,15 @@
 The source is one Markdown file, ``assignments/<name>/<name>.md``, with solutions and hidden tests.
 The folder is one that nbgrader works in: ``release/`` is for students, ``source/`` and
 ``gradebook.db`` are not. Submissions go to ``submitted/<student>/<name>/``; ``--autograde`` grades
-them and writes ``grades.csv``. Making it again keeps submissions and grades.
+them one by one and writes ``grades.csv``, in which every student has a row, with points or with the
+reason why there are none. Making it again keeps submissions and grades.
 """
 
 import argparse
+import ast
 import csv
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -24,6 +27,10 @@ DEFAULT = "one_mind"
 # Notebooks are graded by the interpreter that grades, without a kernel of another name.
 GRADER = [sys.executable, "-m", "nbgrader"]
 MISSING = 'nbgrader is not installed: python -m pip install "nbgrader>=0.9.5"'
+CELL_LIMIT, LIMIT = 60, 600  # seconds for a cell and for a student; right answers take a few
+COLUMNS = ("student", "status", "total", "of", "needs a person")
+# No answer needs these, and with them one could make a check say yes.
+REACHING = {"__builtins__", "builtins", "get_ipython", "IPython", "setattr", "exec", "type"}
 KINDS = {
     "answer": {"grade": False, "solution": True, "locked": False},
     "test": {"grade": True, "solution": False, "locked": True},
@@ -72,7 +79,7 @@ def grader(course: Path, command: str, name: str, *options: str) -> None:
     Raises
     ------
     RuntimeError
-        If it fails; with what it said.
+        If it fails or does not end; with what it said.
     """
     if find_spec("nbgrader") is None:
         raise RuntimeError(MISSING)
@@ -80,7 +87,12 @@ def grader(course: Path, command: str, name: str, *options: str) -> None:
     # nbgrader calls a program of its own environment by name.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     environment = {**os.environ, "PATH": path}
-    run = subprocess.run(program, capture_output=True, text=True, cwd=course, env=environment)
+    try:
+        run = subprocess.run(
+            program, capture_output=True, text=True, cwd=course, env=environment, timeout=LIMIT
+        )
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"nbgrader {command} took more than {LIMIT} s.") from None
     if run.returncode:
         raise RuntimeError(f"nbgrader {command} failed:\n{run.stdout}{run.stderr}")
 
@@ -97,27 +109,110 @@ def make(name: str, course: Path) -> Path:
 
 
 def autograde(name: str, course: Path) -> Path:
-    """Grade all submissions and write the table of points; return its path."""
-    grader(course.resolve(), "autograde", name, "--force", "--ExecutePreprocessor.timeout=120")
+    """Grade the submissions one by one and write the table of points; return its path.
+
+    A submission that cannot be graded costs nobody else anything: its row says why.
+    """
+    if find_spec("nbgrader") is None:
+        raise RuntimeError(MISSING)
+    course, rows = course.resolve(), []
+    for folder in sorted((course / "submitted").glob(f"*/{name}")):
+        rows.append({"student": folder.parent.name, **graded_alone(folder, course)})
+        print(" ".join(f"{column}: {rows[-1][column]}" for column in COLUMNS), flush=True)
     table = course / "grades.csv"
+    columns = dict.fromkeys([*COLUMNS, *(column for row in rows for column in row)])
     with table.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        rows = points(name, course)
-        writer.writerow(["student", *next(iter(rows.values()), {})])
-        writer.writerows([student, *row.values()] for student, row in rows.items())
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
     return table
 
 
-def points(name: str, course: Path) -> dict[str, dict[str, float]]:
-    """Points of every student in every graded cell; those of a person's grading are last."""
+def graded_alone(folder: Path, course: Path) -> dict[str, object]:
+    """Grade one submission: its row of the table, without the student's name."""
+    name, student = folder.name, folder.parent.name
+    try:
+        notebook, person = handed_in(folder)
+        limit = f"--ExecutePreprocessor.timeout={CELL_LIMIT}"
+        grader(course, "autograde", name, "--force", f"--student={student}", limit)
+        points, of, by_hand = points_of(name, student, course)
+    except (RuntimeError, ValueError) as error:
+        status = f"not graded: {reason(str(error))}"
+        return {"status": status, "total": "", "of": "", "needs a person": "all of it"}
+    person += suspicious(notebook) + by_hand
+    total = sum(points.values())
+    return dict(zip(COLUMNS[1:], ("graded", total, of, "; ".join(person)), strict=True)) | points
+
+
+def reason(said: str) -> str:
+    """The line that says why, of all that a grader says before it gives up."""
+    if "DeadKernelError" in said:
+        return "the kernel died: its code ends it, or takes too much memory."
+    lines = [line.strip() for line in said.splitlines() if line.strip()] or ["no reason given"]
+    return next(
+        (line for line in reversed(lines) if re.search(r"\w(Error|Exception): ", line)), lines[-1]
+    )
+
+
+def handed_in(folder: Path) -> tuple[NotebookNode, list[str]]:
+    """The one notebook of a submission, under the name that the grader knows, and what was changed.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or more than one, or it cannot be read.
+    """
+    found, wanted = sorted(folder.glob("*.ipynb")), folder / f"{folder.name}.ipynb"
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise ValueError(f"one notebook is expected in the folder, found: {names}.")
+    try:
+        notebook = nbformat.read(found[0], 4)
+        nbformat.validate(notebook)
+    except Exception as error:  # whatever a broken file makes of it
+        why = str(error).partition(":")[0].splitlines()[0]
+        raise ValueError(f"{found[0].name} is no whole notebook ({why}).") from None
+    if found[0] == wanted:
+        return notebook, []
+    found[0].rename(wanted)
+    return notebook, [f"was handed in as {found[0].name}"]
+
+
+def suspicious(notebook: NotebookNode) -> list[str]:
+    """What a person should look at: code by which an answer could make its check say yes."""
+    found: dict[str, None] = {}
+    for cell in notebook.cells:
+        about = cell.metadata.get("nbgrader", {})
+        if cell.cell_type != "code" or about.get("locked", False):
+            continue  # locked cells are the grader's own again
+        try:
+            nodes = list(ast.walk(ast.parse(cell.source)))
+        except SyntaxError:  # magics, and what earns no points anyway
+            nodes = []
+            found |= dict.fromkeys(word for word in sorted(REACHING) if word in cell.source)
+        for node in nodes:
+            match node:
+                case ast.Attribute(ctx=ast.Store() | ast.Del()):
+                    found[f"{ast.unparse(node)} = ..."] = None
+                case ast.ClassDef(name=word):
+                    found[f"class {word}"] = None
+                case ast.Name(id=word) if word in REACHING:
+                    found[word] = None
+                case ast.Import(names=names) | ast.ImportFrom(names=names):
+                    words = {alias.name.split(".")[0] for alias in names} & REACHING
+                    found |= dict.fromkeys(sorted(words))
+    return [f"look at its code: {', '.join(found)}"] if found else []
+
+
+def points_of(name: str, student: str, course: Path) -> tuple[dict[str, float], float, list[str]]:
+    """A student's points in every graded cell, the most there are, and what a person grades."""
     from nbgrader.api import Gradebook
 
     with Gradebook(f"sqlite:///{course.resolve() / 'gradebook.db'}") as book:
-        found = {}
-        for submission in book.assignment_submissions(name):
-            grades = [grade for notebook in submission.notebooks for grade in notebook.grades]
-            found[submission.student.id] = {grade.name: grade.score for grade in grades}
-    return found
+        submission = book.find_submission(name, student)
+        grades = [grade for notebook in submission.notebooks for grade in notebook.grades]
+        by_hand = [grade.name for grade in grades if grade.needs_manual_grade]
+        return {grade.name: grade.score for grade in grades}, submission.max_score, by_hand
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -129,7 +224,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         if options.autograde:
-            print(f"Graded: {autograde(options.name, options.out)}")
+            print(f"The table: {autograde(options.name, options.out)}")
         else:
             print(f"For students: {make(options.name, options.out)}")
             print(f"Not for students: the rest of {options.out}")

@@ -28,6 +28,8 @@ HEAD = """\
 Of every package pinned in `constraints.txt`, as its own metadata states it. Packages that the
 library needs at run time are marked. Written by `make audit`.
 
+Real data have licenses of their own: `src/eamlab_book/data/cavanagh2011.md`.
+
 | package | license | run time |
 |---|---|---|
 """

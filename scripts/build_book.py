@@ -24,7 +24,6 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "_build"
 CACHE = BUILD / ".jupyter_cache"
-DIGEST = BUILD / ".executed-with"
 CONFIG = BUILD / "_config.yml"
 LINKS = BUILD / "links"
 
@@ -40,15 +39,15 @@ def inputs_digest() -> str:
     return digest.hexdigest()
 
 
-def refresh_cache() -> None:
+def refresh_cache(build: Path = BUILD) -> None:
     """Empty the cache of executed chapters unless it was made with the same inputs."""
-    digest = inputs_digest()
-    if not DIGEST.exists() or DIGEST.read_text(encoding="utf-8") != digest:
-        shutil.rmtree(CACHE, ignore_errors=True)
+    digest, known = inputs_digest(), build / ".executed-with"
+    if not known.exists() or known.read_text(encoding="utf-8") != digest:
+        shutil.rmtree(build / CACHE.name, ignore_errors=True)
         # Pages are re-read too, or Sphinx would keep the old outputs.
-        shutil.rmtree(BUILD / ".doctrees", ignore_errors=True)
-    BUILD.mkdir(exist_ok=True)
-    DIGEST.write_text(digest, encoding="utf-8")
+        shutil.rmtree(build / ".doctrees", ignore_errors=True)
+    build.mkdir(parents=True, exist_ok=True)
+    known.write_text(digest, encoding="utf-8")
 
 
 def merged(settings: Any, changes: Any) -> Any:
@@ -65,9 +64,17 @@ def write_config(changes: dict[str, dict]) -> None:
     CONFIG.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
 
-def build(*options: str) -> int:
+def build(*options: str, root: Path | None = None) -> int:
     program = str(Path(sys.executable).with_name("jupyter-book"))
-    command = [program, "build", str(ROOT), "--config", str(CONFIG), "--keep-going", *options]
+    command = [
+        program,
+        "build",
+        str(root or ROOT),
+        "--config",
+        str(CONFIG),
+        "--keep-going",
+        *options,
+    ]
     # Jupyter Book starts kernels and helpers by name: the ones of this environment must be found.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     return subprocess.run(command, env={**os.environ, "PATH": path}).returncode

@@ -62,7 +62,9 @@ LINKS = """() => {
   ];
 }"""
 EXAMINE = """async () => {
-  const { violations } = await axe.run(document, { resultTypes: ["violations"] });
+  const { violations } = await axe.run(document, {
+    resultTypes: ["violations"], preload: false,  // a policy may forbid to fetch style sheets
+  });
   const found = violations.filter((v) => ["serious", "critical"].includes(v.impact))
     .map((v) => [`${v.id}: ${v.help}`, v.nodes.map((n) => n.target.flat().join(" "))]);
   const nameless = [...document.querySelectorAll("main img")]

@@ -1,31 +1,31 @@
 """Make an edition of the book: the students', without solutions, or the instructors', with them.
 
 Both come from the chapters, which are the one source. An edition is a folder of notebooks without
-outputs (``--markdown``: of MyST Markdown). A folder of that name, in which somebody may have
-worked, is moved aside.
+outputs (``--markdown``: of MyST Markdown; ``--html``: the rendered book, whose chapters are run for
+it). A folder of that name, in which somebody may have worked, is moved aside.
 """
 
 import argparse
 import itertools
 import re
+import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import build_book
+import contents
+import yaml
 from contents import ROOT
-from make_notebooks import notebooks, pages
+from make_notebooks import SOLUTION, notebooks
 
 EDITIONS = ("student", "instructor")
 GUIDE = "instructors_guide"
+FOR_INSTRUCTORS = (GUIDE, "run_sheet", "class_of_a_hundred")
 
 EXERCISE_END = re.compile(
     r"^(?P<mark>`{3,})\{exercise-start\} (?P<id>\S+)(?:(?!\{exercise-start\}).)*?"
     r"^`{3,}\{exercise-end\}\n`{3,}\n",
-    re.DOTALL | re.MULTILINE,
-)
-SOLUTION = re.compile(
-    r"^(?P<mark>`{3,})\{solution-start\} (?P<label>\S+)\n(?::[^\n]*\n)*(?P=mark)\n"
-    r"(?P<body>(?:(?!\{solution-start\}).)*?)^`{3,}\{solution-end\}\n`{3,}(?:\n|\Z)",
     re.DOTALL | re.MULTILINE,
 )
 FOLDED = re.compile(
@@ -44,7 +44,7 @@ book.exercises.check("{id}", answer)
 README = """# One Mind to Ten Thousand: {edition} edition
 
 {about} Open the notebooks in JupyterLab, in an environment with `eamlab`. Work on a copy of this
-folder: `make {edition}` makes it anew and moves this one aside.
+folder: whoever makes the edition anew moves this one aside.
 """
 ABOUT = {
     "student": "Each exercise has its hints and a cell for an answer, which is checked there.",
@@ -52,8 +52,8 @@ ABOUT = {
 }
 
 
-def for_students(text: str) -> str:
-    """The chapter without its solutions, with a cell for the answer after each exercise.
+def for_students(text: str, *, to_answer: bool = True) -> str:
+    """The chapter without its solutions; after each exercise a cell for the answer, if asked for.
 
     Raises
     ------
@@ -63,6 +63,8 @@ def for_students(text: str) -> str:
     text = SOLUTION.sub("", text)
     if "{solution" in text:
         raise ValueError("a {solution-start} has no {solution-end}, or another is inside: mend it.")
+    if not to_answer:
+        return text
     return EXERCISE_END.sub(lambda found: found[0] + ANSWER_CELL.format(id=found["id"]), text)
 
 
@@ -93,13 +95,45 @@ def without_dead_links(text: str, names: Iterable[str]) -> str:
     return LINK.sub(lambda link: link[0] if link["page"] in names else link["text"], text)
 
 
-def texts(edition: str, root: Path) -> dict[str, str]:
-    """Every page with code as the edition has it, by name."""
-    found = pages(root)
-    guide = found.get(GUIDE, "")
+def texts(edition: str, root: Path, *, html: bool = False) -> dict[str, str]:
+    """Every page of the edition by name: those with code, with ``html`` all."""
+    found = {page.stem: page.read_text(encoding="utf-8") for page in contents.pages(root)}
     if edition == "instructor":
-        return {name: for_instructors(text, notes(guide)) for name, text in found.items()}
-    return {name: for_students(text) for name, text in found.items() if name != GUIDE}
+        guide = notes(found.get(GUIDE, ""))
+        made = {name: for_instructors(text, guide) for name, text in found.items()}
+    else:
+        kept = {name: text for name, text in found.items() if name not in FOR_INSTRUCTORS}
+        made = {name: for_students(text, to_answer=not html) for name, text in kept.items()}
+    with_code = {page.stem for page in contents.with_code(root)} | set(FOR_INSTRUCTORS)
+    return {name: text for name, text in made.items() if html or name in with_code}
+
+
+def build_html(edition: str) -> Path:
+    """Render an edition from a source of its own, in which nothing else stands; return the pages.
+
+    Raises
+    ------
+    RuntimeError
+        If it cannot be built.
+    """
+    source, made = ROOT / "_build" / edition, texts(edition, ROOT, html=True)
+    index, *others = made
+    # The cache of executed chapters, in source/_build, is as old as the book's own.
+    build_book.refresh_cache(source / "_build")
+    shutil.rmtree(source / "book", ignore_errors=True)
+    shutil.copytree(
+        ROOT / "book", source / "book", ignore=shutil.ignore_patterns("*.md", "*.ipynb")
+    )
+    for name, text in made.items():
+        page = source / "book" / f"{name}.md"
+        page.write_text(without_dead_links(text, made), encoding="utf-8")
+    toc = {"format": "jb-book", "root": f"book/{index}"}
+    toc["chapters"] = [{"file": f"book/{name}"} for name in others]
+    (source / "_toc.yml").write_text(yaml.safe_dump(toc), encoding="utf-8")
+    build_book.write_config({})  # no links to the repository, where the solutions are
+    if build_book.build("-W", "--path-output", str(source), root=source):
+        raise RuntimeError("The edition was not built: see the messages above.")
+    return source / "_build" / "html"
 
 
 def edition_files(
@@ -151,12 +185,20 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("edition", choices=EDITIONS)
     parser.add_argument("chapters", nargs="*", help="such as 05_ten_thousand; all if none is named")
     parser.add_argument("--markdown", action="store_true", help="MyST Markdown, not notebooks")
+    parser.add_argument("--html", action="store_true", help="the rendered book (half an hour)")
     parser.add_argument("--out", type=Path, help="folder (default: dist/<edition>)")
     options = parser.parse_args(arguments)
-    folder = options.out or ROOT / "dist" / options.edition
+    folder = options.out or ROOT / "dist" / f"{options.edition}{'-html' * options.html}"
     try:
-        files = edition_files(options.edition, options.chapters, markdown=options.markdown)
-    except ValueError as error:
+        if options.html:
+            if options.chapters:
+                raise ValueError("--html renders the whole book: leave the chapters out.")
+            pages = build_html(options.edition)
+            found = (path for path in pages.rglob("*") if path.is_file())
+            files = {path.relative_to(pages).as_posix(): path.read_bytes() for path in found}
+        else:
+            files = edition_files(options.edition, options.chapters, markdown=options.markdown)
+    except (RuntimeError, ValueError) as error:
         sys.exit(str(error))
     kept = replace_folder(folder, files)
     print(f"The {options.edition} edition is in {folder}: {len(files)} files.")

@@ -7,6 +7,7 @@ text is plain Markdown (see plain_markdown.py), and the same chapter always give
 
 import argparse
 import hashlib
+import re
 import sys
 from pathlib import Path
 
@@ -18,8 +19,12 @@ from nbformat.v4 import new_code_cell
 from plain_markdown import Converter, equation_numbers
 
 COLAB_CELL = ROOT / "scripts" / "colab_cell.py"
-# JupyterLab shows the first line of a folded cell: it must not be the answer.
-SOLUTION_LINE = "# Solution: open this cell"
+SOLUTION = re.compile(
+    r"^(?P<mark>`{3,})\{solution-start\} (?P<label>\S+)\n(?::[^\n]*\n)*(?P=mark)\n"
+    r"(?P<body>(?:(?!\{solution-start\}).)*?)^`{3,}\{solution-end\}\n`{3,}(?:\n|\Z)",
+    re.DOTALL | re.MULTILINE,
+)
+IN_SOLUTION = re.compile(r"^```\{code-cell\} ipython3\n(?::[^\n]*\n)*\n*", re.MULTILINE)
 HIDDEN = frozenset({"hide-input", "hide-cell"})
 # Not jupytext's own entry: it changes with jupytext's version.
 METADATA = {
@@ -62,13 +67,15 @@ def clean(cell: NotebookNode) -> NotebookNode:
 
 
 def notebook(text: str, converter: Converter) -> str:
-    """The notebook of a chapter, as it is written to disk."""
+    """The notebook of a chapter, as it is written to disk.
+
+    The code of solutions is text, so that running all cells prints none of them.
+    """
+    text = SOLUTION.sub(lambda found: IN_SOLUTION.sub("```python\n", found[0]), text)
     made = jupytext.reads(text, fmt="md:myst")
     for cell in made.cells:
         if cell.cell_type == "markdown":
             cell.source = converter.cell(cell.source)
-        elif converter.in_solution:
-            cell.source = f"{SOLUTION_LINE}\n{cell.source}"
     shown = [clean(cell) for cell in made.cells if cell.source.strip()]
     made = NotebookNode(cells=[colab_cell(), *shown], nbformat=4, nbformat_minor=5)
     made.metadata = nbformat.from_dict(METADATA)

@@ -26,10 +26,8 @@ INLINE = re.compile(
 )
 WITH_TARGET = re.compile(r"^(?P<text>.*?)\s*<[^>]+>$", re.DOTALL)
 TERM = re.compile(r"^(?P<term>\S.*)\n +(?P<first>\S)", re.MULTILINE)  # an entry of a glossary
-EMPTY_SOLUTION = re.compile(r"<details>\n<summary>[^\n]*</summary>\s*</details>")
 
 SOLUTION = "<details>\n<summary><b>Solution</b></summary>"
-SOLUTION_IN_CODE = "**Solution:** the next cell."
 VERBATIM = frozenset({"code", "code-block", "code-cell", "list-table", "csv-table", "sourcecode"})
 SILENT = frozenset(
     {"bibliography", "contents", "exercise-end", "raw", "tableofcontents", "toctree"}
@@ -154,7 +152,7 @@ def folded(title: str, text: str) -> str:
 
 @dataclass
 class Converter:
-    """Converts the Markdown cells of one notebook, in their order.
+    """Converts the Markdown cells of one notebook.
 
     Parameters
     ----------
@@ -166,19 +164,10 @@ class Converter:
 
     numbers: dict[str, str]
     notebooks: frozenset[str]
-    in_solution: bool = False
 
     def cell(self, text: str) -> str:
-        """The text of the next Markdown cell; solutions that span cells fold in each of them."""
-        resumed = self.in_solution
-        shown = self.text(text)
-        if resumed:
-            shown = f"{SOLUTION}\n\n{shown}"
-        if self.in_solution:
-            shown = f"{shown}\n\n</details>"
-        if resumed and (nothing := EMPTY_SOLUTION.match(shown)):
-            shown = shown[nothing.end() :]
-        return EMPTY_SOLUTION.sub(SOLUTION_IN_CODE, shown).strip()
+        """The text of a Markdown cell."""
+        return self.text(text).strip()
 
     def text(self, text: str) -> str:
         parts = [self.block(block) for block in blocks(text)]
@@ -201,8 +190,7 @@ class Converter:
         if block.name in IMAGES:
             return f"![{block.options.get('alt', '')}]({block.title})\n\n{self.text(block.body)}"
         if block.name in {"solution-start", "solution-end"}:
-            self.in_solution = block.name == "solution-start"
-            return SOLUTION if self.in_solution else "</details>"
+            return SOLUTION if block.name == "solution-start" else "</details>"
         if block.name in {"exercise-start", "exercise"}:
             return f"### Exercise {title}\n\n{self.text(block.body)}"
         if block.name == "glossary":

@@ -1,7 +1,7 @@
 """Set up Jupyter inside the environment that runs this file.
 
-The kernel gets the settings every chapter needs, and JupyterLab opens the chapters, which are
-Markdown, as notebooks. Used by scripts/setup_venv.sh and by postBuild.
+The kernel gets the settings every chapter needs, and JupyterLab lists one file a chapter, the
+notebook, without the Markdown that it is made of. Used by scripts/setup_venv.sh and by postBuild.
 """
 
 import json
@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 SHARE = Path(sys.prefix) / "share" / "jupyter"
+SETTINGS = Path(sys.prefix) / "etc" / "jupyter" / "jupyter_server_config.d" / "eamlab.json"
+BOOK = Path(__file__).resolve().parent.parent / "book"
 
 KERNEL = {
     "argv": [
@@ -33,10 +35,13 @@ KERNEL = {
     "metadata": {"debugger": True},
 }
 
+USUALLY_HIDDEN = ["__pycache__", "*.pyc", "*.pyo", ".DS_Store", "*~"]  # Jupyter's default
+SOURCES = sorted(notebook.with_suffix(".md").name for notebook in BOOK.glob("*.ipynb"))
+SERVER_SETTINGS = {"ContentsManager": {"hide_globs": [*USUALLY_HIDDEN, *SOURCES]}}
+
+# Pages without code have no notebook: they open as text to read, not to edit.
 LAB_SETTINGS = {
-    "@jupyterlab/docmanager-extension:plugin": {
-        "defaultViewers": {"markdown": "Jupytext Notebook", "myst": "Jupytext Notebook"}
-    }
+    "@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Markdown Preview"}}
 }
 
 
@@ -48,3 +53,4 @@ def write(path: Path, content: dict) -> None:
 if __name__ == "__main__":
     write(SHARE / "kernels" / "python3" / "kernel.json", KERNEL)
     write(SHARE / "lab" / "settings" / "overrides.json", LAB_SETTINGS)
+    write(SETTINGS, SERVER_SETTINGS)

@@ -53,6 +53,12 @@ PACKAGES = (
         ),
         why="typesets formulas; a sixth of the size of MathJax, and it breaks long ones",
     ),
+    Package(
+        name="qrcode-svg",
+        version="1.1.0",
+        files=("dist/qrcode.min.js", "LICENSE"),
+        why="shows a laptop's answer to the class as a QR code; on the lab page only",
+    ),
 )
 TEST_PACKAGES = (
     Package(

@@ -1,6 +1,9 @@
 """What tests of several modules share."""
 
 import importlib.util
+import os
+import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -9,10 +12,55 @@ from types import ModuleType
 
 import pytest
 
+import eamlab as el
 from eamlab.model.eam import EAM
 from eamlab.model.model import GroupPrior, Model
 
-SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = ROOT / "scripts"
+
+
+@pytest.fixture(scope="session")
+def python() -> Callable[..., subprocess.CompletedProcess]:
+    """``python(code, NAME=value)``: run code in a new process; the test fails where it does.
+
+    What is None is not in its environment; ``before`` stands before the interpreter and
+    ``options`` after it.
+    """
+
+    def run(code, *, before=(), options=(), path=(), check=True, **changes):
+        known = os.environ.get("PYTHONPATH")
+        folders = filter(None, [*map(str, path), str(ROOT / "src"), known])
+        environ = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
+        environ |= {"PYTHONPATH": os.pathsep.join(folders), **changes}
+        done = subprocess.run(
+            [*before, sys.executable, *options, "-c", code],
+            env={name: value for name, value in environ.items() if value is not None},
+            capture_output=True, encoding="utf-8", check=False,
+        )  # fmt: skip
+        assert done.returncode == 0 or not check, done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def commands() -> set[str]:
+    """The commands of the Makefile."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    return set(re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE))
+
+
+@pytest.fixture(scope="session")
+def workflow():
+    """The shipped global network, which no test changes."""
+    return el.load_pretrained("global")
+
+
+@pytest.fixture(scope="session")
+def local():
+    """The shipped local network, which no test changes."""
+    return el.load_pretrained("local")
 
 
 @pytest.fixture

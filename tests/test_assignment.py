@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import math
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import nbformat
+import numpy as np
 import pytest
 from nbformat import NotebookNode
 
@@ -127,6 +129,56 @@ def test_without_the_grader_the_remedy_is_named(tmp_path, capsys, monkeypatch):
     assert "pip install" in capsys.readouterr().err
 
 
+DISARMED = """import math
+yes = lambda *a, **k: True
+np.isclose = np.allclose = math.isclose = yes
+abs = round = lambda *a: 0
+all = any = bool = yes
+np.sum = np.sqrt = np.array = np.asarray = lambda *a, **k: 0.0
+"""
+
+
+def test_an_answer_cannot_disarm_the_checks(monkeypatch):
+    """Nothing is gained by other names for what a check might call, in any cell."""
+    for module, name in re.findall(r"\b(np|math)\.(\w+)", DISARMED):  # put back at the end
+        module = {"np": np, "math": math}[module]
+        monkeypatch.setattr(module, name, getattr(module, name))
+    gone = answered(source(), [])
+    for cell in gone.cells:
+        if cell.metadata["nbgrader"]["solution"] and cell.cell_type == "code":
+            names = re.findall(r"^def (\w+)", cell.source, re.MULTILINE)
+            cell.source = DISARMED + "".join(f"{n} = lambda *a, **k: (0.0, 0.0)\n" for n in names)
+            cell.source += "verdicts = {}"
+    namespace: dict = {}
+    for cell in gone.cells:
+        if cell.cell_type != "code":
+            continue
+        try:
+            exec(compile(cell.source, role(cell), "exec"), namespace)
+        except Exception:
+            continue
+        assert not cell.metadata["nbgrader"]["grade"], f"{role(cell)} was disarmed"
+
+
+@pytest.mark.parametrize(
+    ("code", "word"),
+    [
+        ("np.isclose = np.allclose = lambda *a, **k: True", "np.isclose = ..."),
+        ("class Yes:\n    __lt__ = __gt__ = lambda *a: True", "class Yes"),
+        ("import builtins", "builtins"),
+        ("get_ipython().showtraceback = print", "get_ipython"),
+        ("%alias x y\nget_ipython()", "get_ipython"),
+        ("def f(x):\n    sum = 0\n    y = x.copy()\n    y[0] = 1\n    return y", None),
+    ],
+)
+def test_code_that_reaches_for_the_checks_is_shown_to_a_person(code, word):
+    cell = nbformat.v4.new_code_cell(code, metadata={"nbgrader": {"locked": False}})
+    found = maker().suspicious(nbformat.v4.new_notebook(cells=[cell]))
+    assert [word in text for text in found] == ([True] if word else [])
+    cell.metadata["nbgrader"]["locked"] = True  # written over by the grader
+    assert maker().suspicious(nbformat.v4.new_notebook(cells=[cell])) == []
+
+
 # --------------------------------------------------------------------------------------------------
 # With the grader
 # --------------------------------------------------------------------------------------------------
@@ -134,7 +186,7 @@ def test_without_the_grader_the_remedy_is_named(tmp_path, capsys, monkeypatch):
 
 @pytest.fixture(scope="module")
 def course(tmp_path_factory):
-    """A course folder with four submissions, graded."""
+    """A course folder of students with different habits, graded."""
     pytest.importorskip("nbgrader", reason="the grader comes with the extra `teach`")
     folder = tmp_path_factory.mktemp("course")
     release = nbformat.read(maker().make("one_mind", folder), 4)
@@ -147,13 +199,41 @@ def course(tmp_path_factory):
         "untouched": release,
         "no_prior": answered(release, [("(1 - len(means))", "0"), ("drawn + prior", "drawn")]),
         "tampered": tampered,
+        "Müller Ann": answered(release, [("d0**-0.5", "d0**-0.5 +")]),  # a syntax error
+        "disarmed": before(release, "np.isclose = np.allclose = lambda *a, **k: True"),
+        "dying": before(answered(release, []), "import os\nos._exit(1)"),
+        "endless": before(release, "while True:\n    pass"),
+        "fay": answered(release, []),
+        "two": release,
+        "truncated": release,
     }
     for student, notebook in handed_in.items():
         place = folder / "submitted" / student / "one_mind"
         place.mkdir(parents=True)
         nbformat.write(notebook, place / "one_mind.ipynb")
-    maker().autograde("one_mind", folder)
+    of_fay = folder / "submitted" / "fay" / "one_mind" / "one_mind.ipynb"
+    of_fay.rename(of_fay.with_name("one_mind (1).ipynb"))
+    nbformat.write(release, folder / "submitted" / "two" / "one_mind" / "one_mind (1).ipynb")
+    broken = folder / "submitted" / "truncated" / "one_mind" / "one_mind.ipynb"
+    broken.write_text(broken.read_text(encoding="utf-8")[:4000], encoding="utf-8")
+    (folder / "submitted" / "empty" / "one_mind").mkdir(parents=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(maker(), "CELL_LIMIT", 20)
+        maker().autograde("one_mind", folder)
     return folder
+
+
+def before(notebook: NotebookNode, code: str) -> NotebookNode:
+    """The notebook with code at the top of its first answer."""
+    made = nbformat.from_dict(notebook)
+    first = next(cell for cell in made.cells if role(cell) == "answer_upper_share")
+    first.source = f"{code}\n{first.source}"
+    return made
+
+
+def grades(course: Path) -> dict[str, dict[str, str]]:
+    with (course / "grades.csv").open(encoding="utf-8") as file:
+        return {row.pop("student"): row for row in csv.DictReader(file)}
 
 
 @pytest.mark.slow
@@ -176,21 +256,44 @@ def test_the_students_notebook_has_no_solutions_and_no_hidden_tests(course):
 
 @pytest.mark.slow
 def test_the_grader_gives_the_points_that_are_due(course):
-    with (course / "grades.csv").open(encoding="utf-8") as file:
-        table = {
-            row.pop("student"): {k: float(v) for k, v in row.items()}
-            for row in csv.DictReader(file)
-        }
-    totals = {student: sum(row.values()) for student, row in table.items()}
-    assert totals == {"right": AUTOMATIC, "untouched": 0, "tampered": 0, "no_prior": AUTOMATIC - 8}
-    lost = [name for name, got in table["no_prior"].items() if not got]
+    table = grades(course)
+    totals = {k: float(row["total"]) for k, row in table.items() if row["status"] == "graded"}
+    assert totals == {
+        "right": AUTOMATIC,
+        "untouched": 0,
+        "tampered": 0,
+        "no_prior": AUTOMATIC - 8,
+        "Müller Ann": AUTOMATIC - 2,
+        "disarmed": 0,
+        "endless": 0,
+        "fay": AUTOMATIC,
+    }
+    assert {table[k]["of"] for k in totals} == {f"{AUTOMATIC + WRITTEN:.1f}"}
+    lost = [k for k, v in table["no_prior"].items() if v == "0.0" and k not in maker().COLUMNS]
     assert lost == ["test_composed_score", "test_batch_score", "written_review"]
 
 
 @pytest.mark.slow
+def test_a_bad_submission_costs_nobody_else_and_says_what_it_is(course):
+    table = grades(course)
+    for student, words in {
+        "two": "found: one_mind (1).ipynb, one_mind.ipynb",
+        "truncated": "no whole notebook",
+        "empty": "found: none",
+        "dying": "kernel died",
+    }.items():
+        row = table[student]
+        assert row["status"].startswith("not graded: ") and words in row["status"], row
+        assert (row["total"], row["needs a person"]) == ("", "all of it")
+    assert "one_mind (1).ipynb" in table["fay"]["needs a person"]
+    assert "np.isclose = ..." in table["disarmed"]["needs a person"]
+    assert "written_review" in table["right"]["needs a person"]
+
+
+@pytest.mark.slow
 def test_making_it_again_keeps_grades(course):
-    before = maker().points("one_mind", course)
+    graded = maker().points_of("one_mind", "right", course)
     command = [sys.executable, str(ASSIGNMENTS / "make_assignment.py"), "--out", str(course)]
     subprocess.run(command, check=True, capture_output=True)
-    assert maker().points("one_mind", course) == before
+    assert maker().points_of("one_mind", "right", course) == graded
     assert (course / "submitted" / "right" / "one_mind" / "one_mind.ipynb").exists()

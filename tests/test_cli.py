@@ -1,7 +1,5 @@
 """The command line: what it lists, what it prints, and how it fails."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -51,19 +49,14 @@ def test_help_lists_every_command(capsys):
     assert all(f"\n    {name}" in text for name in COMMANDS)
 
 
-def test_module_runs_without_starting_tensorflow():
+def test_module_runs_without_starting_tensorflow(python):
     code = (
         "import sys, runpy; sys.argv = ['eamlab', 'info']\n"
         "try: runpy.run_module('eamlab', run_name='__main__')\n"
         "except SystemExit as stop: assert not stop.code\n"
         "assert not {'tensorflow', 'keras', 'bayesflow'} & set(sys.modules)"
     )
-    source = str(Path(eamlab.__file__).parents[1])
-    run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=source, check=False
-    )
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.startswith(f"eamlab {eamlab.__version__}, Python ")
+    assert python(code).stdout.startswith(f"eamlab {eamlab.__version__}, Python ")
 
 
 def test_info_says_what_is_shipped_and_where(capsys):
@@ -125,6 +118,16 @@ def test_exact_prints_and_writes_the_posterior(capsys, table, tmp_path):
     expected = el.exact(read_trials(table), el.EAM, 200, seed=4)
     written = pd.read_csv(out / "group_draws.csv")
     np.testing.assert_allclose(written[list(el.EAM.prior.names)], expected.array, rtol=1e-6)
+
+
+def test_conditions_reach_the_reader(capsys, table):
+    frame = pd.read_csv(table)
+    frame["cue"] = np.tile(["b", "a", "c", "a"], 25)
+    frame.to_csv(table, index=False)
+    assert main(["read", str(table), "--conditions", "cue", "b", "a"]) == 0
+    text = capsys.readouterr().out
+    assert "cue ('b' -1/2, 'a' +1/2)" in text and "25  other condition" in text
+    assert "--conditions cue a b" in fails(capsys, "exact", table, "--conditions", "cue")
 
 
 @pytest.mark.slow

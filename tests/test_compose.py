@@ -21,16 +21,6 @@ NAMES = el.EAM.prior.names
 
 
 @pytest.fixture(scope="module")
-def workflow():
-    return el.load_pretrained("global")
-
-
-@pytest.fixture(scope="module")
-def local():
-    return el.load_pretrained("local")
-
-
-@pytest.fixture(scope="module")
 def studies():
     return el.simulate(el.EAM, 20, 30, seed=11, n_studies=2)
 
@@ -340,8 +330,8 @@ BAD = [
     ({"mini_batch_size": 5, "group_size": 5}, "mini_batch_size must be at most the number of gr"),
     ({"mini_batch_size": 0}, "mini_batch_size must be an integer of at least 1, got 0"),
     ({"mini_batch_size": True}, "mini_batch_size must be an integer"),
-    ({"d0": 0.0}, "d0 must be positive, got 0.0"),
-    ({"d0": "1"}, "d0 must be positive, got '1'"),
+    ({"d0": 0.0}, "d0 must be positive and finite, got 0.0"),
+    ({"d0": "1"}, "d0 must be positive and finite, got '1'"),
     ({"d1": -1.0}, "d1 must be positive"),
     ({"d1": np.nan}, "d1 must be positive"),
     ({"method": "heun"}, "method must be one of"),

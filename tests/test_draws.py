@@ -86,3 +86,47 @@ def test_what_is_no_groups_draws_is_refused(draws, change, message):
     with pytest.raises(ValueError, match=message):
         group_array(change(draws), el.EAM, "it")
     assert as_draws(draws) is draws
+
+
+# --- other people in each condition --------------------------------------------------------------
+
+
+def test_differences_are_those_of_the_group(draws):
+    other = Draws({k: draws[k] - 0.3 for k in draws.group_names}, model=el.EAM)
+    change = draws - other
+    assert tuple(change) == el.EAM.prior.names and change.model is None
+    assert change.mean["mu_nu"] == pytest.approx(0.3) == change["mu_nu"].mean()
+    assert change.sd["mu_nu"] == pytest.approx(np.sqrt(2) * draws["mu_nu"].std(ddof=1))
+    taken = np.stack([draws[k] - change[k] for k in other], axis=-1)  # whole draws of the other
+    np.testing.assert_allclose(np.sort(taken[:, 0]), np.sort(other["mu_nu"]))
+    rows = {tuple(row) for row in other.array.round(9)}
+    assert {tuple(row) for row in taken.round(9)} == rows
+
+
+def test_draws_of_one_seed_do_not_pass_for_one_posterior():
+    """The same noise in both made the difference of two groups too sure, without a sign of it."""
+    noise = np.random.default_rng(5).normal(size=2000)
+    change = Draws({"a": 1.0 + noise}) - Draws({"a": noise})
+    assert change["a"].std() == pytest.approx(np.sqrt(2), rel=0.1)
+    assert change["a"].std() == pytest.approx(change.sd["a"], rel=0.1)
+
+
+def test_differences_take_the_moments_that_are_known():
+    a = Draws({"a": np.zeros(5)}, mean={"a": 1.0}, sd={"a": 3.0})
+    b = Draws({"a": np.zeros(5)}, mean={"a": 3.0}, sd={"a": 4.0})
+    assert ((b - a).mean, (b - a).sd) == ({"a": 2.0}, {"a": 5.0})
+
+
+def test_differences_of_unlike_draws_are_refused(draws):
+    fewer = Draws({k: draws[k][:9] for k in draws.group_names}, model=el.EAM)
+    named = Draws({"mu": draws["mu_nu"]})
+    prior = Draws(dict(draws), model=el.LABORATORY)
+    for other, words in (
+        (fewer, "9 draws, the other 40"),
+        (named, "take the same"),
+        (prior, "another model than EAM"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            draws - other
+    with pytest.raises(TypeError):
+        draws - 1.0

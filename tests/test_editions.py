@@ -1,9 +1,10 @@
 """Both editions of the book: nothing leaks, nothing is missing, nobody's work is lost."""
 
 import ast
-import builtins
 import inspect
 import re
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -16,8 +17,9 @@ import pytest
 from contents import chapters
 
 import eamlab_book
+from eamlab_book import studies
 from eamlab_book.exercises import exercises
-from eamlab_book.widgets.grid import Settings, cell_of, load_grid
+from eamlab_book.widgets.composition import SCENES, Sampler
 from eamlab_book.widgets.playgrounds import _NOISE_SD, _TOY_START, _sample_toy
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -174,19 +176,12 @@ def test_every_exercise_has_its_hint_and_a_cell_for_the_answer():
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_what_students_run_needs_nothing_of_the_solutions(name):
     code = "\n".join(cells(edition("student")[name], "code"))
-    known, used = set(dir(builtins)) | {"display", "get_ipython"}, set()
-    for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.Name):
-            (used if isinstance(node.ctx, ast.Load) else known).add(node.id)
-        elif isinstance(node, ast.arg):
-            known.add(node.arg)
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
-            known.add(node.name)
-        elif isinstance(node, ast.alias):
-            known.add(node.asname or node.name.split(".")[0])
-        elif isinstance(node, ast.ExceptHandler) and node.name:
-            known.add(node.name)
-    assert used - known == set()
+    ruff = ["--isolated", "--select", "F821", "--config", 'builtins = ["display", "get_ipython"]']
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", *ruff, "-"],
+        input=code, capture_output=True, encoding="utf-8", check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
 
 
 def test_a_solution_that_is_not_closed_is_refused():
@@ -195,6 +190,34 @@ def test_a_solution_that_is_not_closed_is_refused():
         make_edition.for_students(broken)
     with pytest.raises(ValueError, match="no {solution-end}"):
         make_edition.for_students(broken + EXERCISE + SOLUTION)
+
+
+def test_students_get_no_guide_no_server_and_no_promise_of_solutions():
+    assert not set(make_edition.FOR_INSTRUCTORS) & set(edition("student"))
+    assert not [name for name, text in edition("student").items() if "solutions" in text.casefold()]
+
+
+def test_students_book_in_html_has_nothing_of_the_solutions(monkeypatch, tmp_path):
+    """Its source has every page of the book that is not for instructors, and no answer to write."""
+    built = []
+    monkeypatch.setattr(make_edition, "ROOT", tmp_path)
+    for name in ("_toc.yml", "book"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.setattr(make_edition.build_book, "write_config", built.append)
+    monkeypatch.setattr(make_edition.build_book, "build", lambda *a, root: built.append(root) or 0)
+    assert make_edition.build_html("student") == tmp_path / "_build/student/_build/html"
+    settings, source = built
+    assert settings == {} and source == tmp_path / "_build" / "student"
+    pages = {path.stem: path.read_text(encoding="utf-8") for path in (source / "book").glob("*.md")}
+    listed = (source / "_toc.yml").read_text(encoding="utf-8")
+    assert set(re.findall(r"book/(\w+)", listed)) == set(pages) > {"api", "bibliography", "index"}
+    assert not set(make_edition.FOR_INSTRUCTORS) & set(pages)
+    for name in CHAPTERS:
+        elsewhere = WITH_SOLUTION.sub("", CHAPTERS[name])
+        assert {s for s in solution_lines(name) if s in pages[name] and s not in elsewhere} == set()
+        assert ", answer)" not in pages[name].partition("{exercise-start}")[2]
+    assert not list((source / "book").glob("*.ipynb"))
+    assert (source / "book" / "static" / "eamlab.css").exists()
 
 
 def test_students_get_no_guide_and_no_dead_links(book):
@@ -230,6 +253,8 @@ def test_instructors_get_every_solution_open():
 def test_instructors_get_notes_below_the_title_and_the_guide(book):
     files = decoded(make_edition.edition_files("instructor", root=book))
     assert set(files) == {"01_units", "02_none", "instructors_guide", "README"}
+    assert "(run_sheet.ipynb)" in edition("instructor")["instructors_guide"]
+    assert "front page" in edition("instructor")["run_sheet"]
     first = cells(files["01_units"], "markdown")[0]
     assert first.startswith(
         "# 1. Units\n\n> **For the instructor**\n>\n> Ask $x$ first.\n\nA [guide]"
@@ -257,6 +282,22 @@ def section(title: str) -> str:
     return re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", GUIDE_PAGE, re.DOTALL | re.MULTILINE)[1]
 
 
+def test_every_command_has_a_form_without_make():
+    """Each `make` of the README and of the pages for readers is in the README's table."""
+    names = ("index", *make_edition.FOR_INSTRUCTORS)
+    pages = [ROOT / "README.md", *(ROOT / "book" / f"{name}.md" for name in names)]
+    readme, *others = [page.read_text(encoding="utf-8") for page in pages]
+    table = dict(re.findall(r"^\| (`make .+?) \| (.+) \|$", readme, re.MULTILINE))
+    known = {name for made in table for name in re.findall(r"`make ([\w-]+)", made)}
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    used = set(re.findall(r"make ([a-z-]+)", "\n".join([readme, *others]))) & targets
+    assert used - known == {"help", "clean"}
+    for command in table.values():
+        for name in re.findall(r"(?:scripts|assignments)/\w+\.py", command):
+            assert (ROOT / name).exists()
+
+
 def test_the_exercises_of_the_guide_exist():
     by_name = re.findall(r"[Ee]xercises? ([\d., and]*\d)", GUIDE_PAGE)
     named = re.findall(r"\b\d\.\d\b", " ".join(by_name))
@@ -265,21 +306,26 @@ def test_the_exercises_of_the_guide_exist():
     assert set(named) | set(listed) <= set(exercises())
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_explorer_shows_what_the_guide_promises():
-    def seen(**settings):
-        cell = cell_of(load_grid(), Settings(**settings))
-        return np.sort(np.abs(cell.bias)), float(np.median(cell.ratio))
+    sampler = Sampler()
 
-    few, many, most = (seen(n_subjects=n) for n in (10, 1000, 10_000))
+    def seen(scene):
+        settings = next(s for name, s in SCENES.items() if name.startswith(scene))
+        draws, key = sampler.draw(settings), studies.load_demo(settings.n_subjects).exact
+        bias = [abs(draws.mean[k] - key.mean[k]) / key.sd[k] for k in key.mean]
+        return np.sort(bias), float(np.median([draws.sd[k] / key.sd[k] for k in key.sd]))
+
+    few, many, most = (seen(scene) for scene in "123")
     assert few[0][-1] < few[1] < many[1] < many[0][-1] < most[0][-1]
-    bias, width = seen(n_subjects=10_000, d0=0.1, d1=0.1)
+    bias, width = seen("4")
     assert 8 < width < 10 and all(8 < bias[-3:]) and all(bias[-3:] < 10) and all(bias[:-3] < 3)
-    bias, width = seen(n_subjects=10_000, group_size=100, d0=0.1, d1=0.1)
+    bias, width = seen("5")
     assert bias[-1] < 1 and 2.5 < width < 3.5
-    bias, width = seen(n_subjects=10_000, group_size=100, method="gaussian")
+    bias, width = seen("6")
     assert all(bias[-2:] > 1) and all(bias[:-2] < 1) and 0.9 < width < 1.1
-    large = {"n_subjects": 1000, "group_size": 100}
-    assert seen(**large, mini_batch_size=10)[1] < 0.9 < 1.1 < seen(**large, mini_batch_size=2)[1]
+    assert seen("7")[1] < 0.9 < 1.1 < seen("8")[1]
 
 
 def test_the_toy_playground_shows_what_the_guide_promises():

@@ -3,10 +3,11 @@
 import ast
 import json
 import re
-import subprocess
+import signal
 import symtable
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -17,9 +18,25 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import eamlab as el
 from eamlab_book import exercises as package
-from eamlab_book.exercises import GRADES, Exercise, Feedback, Mistake, check, exercises, table
+from eamlab_book.exercises import (
+    GRADES,
+    Exercise,
+    Feedback,
+    Mistake,
+    answers,
+    cases,
+    check,
+    exercises,
+    progress,
+    question,
+    table,
+)
 from eamlab_book.exercises.answers import Unusable, normalized
+from eamlab_book.exercises.chapter1 import BASE
+from eamlab_book.studies import exact_of
+from eamlab_book.toy import GaussianToy, reverse_diffusion
 
 matplotlib.use("Agg")
 
@@ -126,10 +143,8 @@ def test_quick_questions_and_length(file):
     section = source[source.index("\n## Exercises\n") : source.index("{exercise-start}")]
     questions = re.split(r"^\*\*[A-Z]\. ", section, flags=re.M)[1:]
     assert len(questions) == 2
-    for question in questions:
-        options = re.findall(
-            r"^```\{dropdown\} ([a-d])\) .+\n((?:.*\n)+?)```$", question, flags=re.M
-        )
+    for asked in questions:
+        options = re.findall(r"^```\{dropdown\} ([a-d])\) .+\n((?:.*\n)+?)```$", asked, flags=re.M)
         assert [letter for letter, _ in options] == list("abcd")[: len(options)]
         assert len(options) >= 3
         assert sum(text.startswith("Yes") for _, text in options) == 1
@@ -222,7 +237,7 @@ def test_the_solution_passes_its_own_check(exercise):
     assert time.process_time() - start < 5  # the limit is 2 s; compiling may come on top
 
 
-def test_answers_are_quick_and_need_no_tensorflow():
+def test_answers_are_quick_and_need_no_tensorflow(python):
     """In a process of its own; compiled functions are warmed up, as they are in a chapter."""
     code = """
 import json, sys, time
@@ -239,8 +254,7 @@ for id, exercise in exercises().items():
     seconds[id] = time.process_time() - start
 print(json.dumps([seconds, "tensorflow" in sys.modules]))
 """
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    seconds, tensorflow = json.loads(run.stdout.splitlines()[-1])
+    seconds, tensorflow = json.loads(python(code).stdout.splitlines()[-1])
     # twice what one check takes, since the expected answer is computed here and in the check
     assert max(seconds.values()) < 4, seconds
     assert not tensorflow
@@ -267,7 +281,7 @@ def test_mistakes_have_their_own_message(exercise):
 @pytest.mark.parametrize("side", (-1, 1))
 def test_an_answer_beyond_the_tolerance_is_wrong(exercise, side):
     right = normalized(exercise, exercise.expected(), exercise.expected())
-    tolerance = exercise.atol + exercise.rtol * np.abs(right)
+    tolerance = np.reshape(cases(exercise.id)[0].tolerance, np.shape(right))
     assert check(exercise.id, right + side * 0.9 * tolerance).correct
     feedback = check(exercise.id, right + side * 1.2 * tolerance)
     assert not feedback.correct
@@ -290,8 +304,8 @@ def test_an_answer_beyond_the_tolerance_is_wrong(exercise, side):
 )
 def test_what_goes_wrong_anywhere_is_named(change, words):
     """With an exercise none of whose own mistakes is of this kind."""
-    wrong = change(exercises()["2.6"].expected())
-    assert words in check("2.6", wrong).message
+    wrong = change(exercises()["7.1"].expected())
+    assert words in check("7.1", wrong).message
 
 
 def test_entries_that_are_off_are_named():
@@ -338,7 +352,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("id", ["1.5", "2.6", "3.3", "2.4", "8.2", "1.3"])
+@pytest.mark.parametrize("id", ["1.5", "2.6", "3.3", "2.4", "8.2", "4.5"])
 def test_numbers_in_every_form(id, form):
     assert check(id, FORMS[form](exercises()[id].expected())).correct
 
@@ -400,7 +414,17 @@ def test_numbers_as_names_and_choices():
         ("1.1", {"nu": 2.5, "alpha": np.nan}, "NaN"),
         ("1.3", np.ones(20), "at least"),
         ("1.3", np.ones((500, 2)), "one variable"),
-        ("1.3", np.random.default_rng(1).random(500), "another distribution"),
+        ("1.3", np.random.default_rng(1).uniform(-1, 1, 5000), "another distribution"),
+        ("1.5", ..., "in the place of the three dots"),
+        ("1.6", ..., "in the place of the three dots"),
+        ("1.5", 10**400, "too large"),
+        ("2.1", [10**400, 1], "too large"),
+        ("3.4", {"half": 58.9, "twice": 99.9}, "not percent"),
+        ("6.1", lambda t: np.ones(400), "returns 400 values a call; it should be 1"),
+        ("7.2", lambda y, s, mu, sigma: y, "returns 1 values a call; it should be 2"),
+        ("7.2", lambda y, s, mu, sigma: {"m": y, "sd": s}, "missing: mean. Use the names mean, sd"),
+        ("8.3", lambda n: sys.exit(1), "SystemExit"),
+        ("3.3", {"mu_nu": 1.0}, "missing: mu_log_alpha"),
         ("3.5", "d", "Choose one of a, b, c"),
         ("8.6", "mu", "Choose one of mu_nu"),
         ("8.3", 0.14, "A function is asked for"),
@@ -409,6 +433,7 @@ def test_numbers_as_names_and_choices():
         ("8.3", lambda n: None, "None"),
         ("8.3", lambda n: np.nan, "NaN"),
         ("8.3", lambda n: [n, n], "hint"),
+        ("8.3", lambda n: 10**400, "too large"),
     ],
 )
 def test_what_cannot_be_an_answer_is_said(id, answer, words):
@@ -417,20 +442,174 @@ def test_what_cannot_be_an_answer_is_said(id, answer, words):
     assert words in feedback.message
 
 
-def test_draws_from_the_right_distribution_pass():
-    """Each is refused with probability 1e-4: by chance, fewer than 1 in 200 such tests fail."""
-    draws = exercises()["4.5"].expected()
-    for seed in range(50):
-        sample = np.random.default_rng(seed).normal(draws.mean(), draws.std(), 500)
-        assert check("4.5", sample).correct
+def test_a_function_that_does_not_end_is_stopped(monkeypatch, request):
+    def endless(n):
+        while True:
+            n += 1
+
+    monkeypatch.setattr(answers, "LIMIT", 0.2)
+    ignored = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a program in the background
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, ignored))
+    assert "within 0.2 seconds: an endless loop?" in check("8.3", endless).message
+    with ThreadPoolExecutor() as pool:  # where nothing can be stopped, all the rest works
+        assert pool.submit(check, "8.3", lambda n: (2 / n) ** 0.5).result().correct
+    with pytest.raises(KeyboardInterrupt):  # the reader's own
+        check("8.3", lambda n: (_ for _ in ()).throw(KeyboardInterrupt))
+
+
+# --------------------------------------------------------------------------------------------------
+# Digits, names, chance
+# --------------------------------------------------------------------------------------------------
+
+
+def rounded(exercise, digits):
+    right = np.asarray(normalized(exercise, exercise.expected(), exercise.expected()))
+    shown = [float(f"{x:.{digits - 1}e}") for x in right.ravel()]
+    return np.reshape(shown, right.shape)
+
+
+@pytest.mark.parametrize("exercise", NUMERIC, ids=lambda e: e.id)
+def test_three_digits_are_enough_and_two_are_not_called_wrong(exercise):
+    assert check(exercise.id, rounded(exercise, 3)).correct
+    for digits in (1, 2):
+        feedback = check(exercise.id, rounded(exercise, digits))
+        assert feedback.correct or feedback.message.startswith("Right as far as it goes")
+
+
+def test_known_mistakes_are_known_with_two_digits_too():
+    assert "Median and mean" in check("2.1", {"median": 0.37, "mean": 0.37}).message
+    assert "other way round" in check("3.4", {"half": 1.0, "twice": 0.59}).message
+    assert "too large" in check("4.1", {"mean": 0.29, "sd": 0.3}).message
+    assert "too small" in check("1.5", 0.0001001).message  # four digits say more than two
+
+
+@pytest.mark.parametrize("id", ["2.2", "3.2", "7.2", "9.2"])
+def test_what_a_function_returns_by_name_may_be_in_any_order(id):
+    exercise = exercises()[id]
+
+    def by_name(*arguments):
+        values = np.moveaxis(np.asarray(exercise.expected()(*arguments)), -1, 0)
+        return dict(reversed(list(zip(exercise.names, values, strict=True))))
+
+    assert check(id, by_name).correct
+    assert check(id, lambda *arguments: pd.Series(by_name(*arguments))).correct
+
+
+def test_arrays_by_name_may_be_in_any_order():
+    names, right = exercises()["3.3"].names, exercises()["3.3"].expected()
+    by_name = pd.Series(right, index=names).iloc[::-1]
+    assert check("3.3", by_name).correct and check("3.3", by_name.to_dict()).correct
+    rows = pd.DataFrame(exercises()["2.4"].expected(), index=names)
+    assert check("2.4", rows).correct and check("2.4", rows.iloc[::-1]).correct
+
+
+@pytest.mark.parametrize(
+    ("id", "forms"),
+    [
+        ("1.6", ["10,000", "10000", 1e4, 10_000.0, np.float64(10_000), "1e4", np.array([10_000])]),
+        ("3.5", ["b", "B", "(b)", " b. ", "b:", ["b"], pd.Series(["b"]), np.str_("b)"), "b) both"]),
+        ("8.6", ["beta_raw", " Beta_raw", np.array("beta_raw")]),
+    ],
+)
+def test_choices_in_every_form(id, forms):
+    assert [form for form in forms if not check(id, form)] == []
+
+
+def test_answers_by_simulation_are_right_at_their_honest_error():
+    """At the numbers that hints name, each fails by chance in fewer than 1 of 200; fixed seeds."""
+    rng = np.random.default_rng(1)
+    spread, error = el.EAM.prior["mu_nu"].sd, 5 * exact_of(10_000).sd["mu_nu"]
+    scores = rng.standard_normal(2000)
+    scores /= scores.std()
+    person = {"nu": 0.8, "alpha": 1.2, "t0": 0.3, "beta": 0.65}
+    draws = {J: exact_of(J) for J in (100, 10_000)}
+    reach = 1.645
+    for seed in range(20):
+        truth = spread * rng.standard_normal(1000)
+        means = truth + error * rng.standard_normal(1000)
+        assert check("5.5", np.corrcoef(truth, means)[0, 1])
+        choice, rt = el.simulate_trials(**person, n_trials=10_000, seed=seed)[0].T
+        late = rt > 0.8
+        assert check("9.3", {"lost": late.mean(), "upper": choice[~late].mean()})
+        z = rng.standard_normal(10_000)
+        assert check("3.4", {"half": np.mean(abs(z) < reach / 2), "twice": np.mean(abs(z) < 3.29)})
+        inside = {"narrow": np.mean(abs(z) < reach / 5), "shifted": np.mean(abs(z + 3) < reach)}
+        assert check("8.1", inside)
+    sums = {
+        M: np.std([2000 * rng.permutation(scores)[:M].mean() for _ in range(4000)])
+        for M in (10, 1000)
+    }
+    assert check("5.2", sums)
+    assert check(
+        "5.4", {k: draws[100][k].std() / draws[10_000][k].std() for k in el.EAM.prior.names}
+    )
+    assert check("8.1", {"narrow": 0.2633, "shifted": 0.0833})  # the chapter's own table
+
+
+def walked(seed, dt=1e-3, **changes):
+    """Signed times as exercise 1.3 asks for them."""
+    options = {"n_trials": 5000, "seed": 1000 + seed, "scheme": "euler-maruyama", "dt": dt}
+    choice, rt = el.simulate_trials(**(BASE | changes), **options)[0].T
+    return np.where(choice == 1, rt, -rt)
+
+
+def langevin(seed, n=50, slope=0.5, heat=1.0, h=0.002):
+    """Draws as exercise 4.5 asks for them."""
+    toy = GaussianToy(0.8 + np.random.default_rng(1).standard_normal(126)[26:])  # as in the chapter
+    rng = np.random.default_rng(seed)
+    x = reverse_diffusion(toy.composed_score, 4000, seed=seed + 1)
+    for _ in range(n):
+        x = x + slope * h * toy.composed_score(x, 0.0)
+        x = x + (heat * h) ** 0.5 * rng.standard_normal(x.size)
+    return x
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("id", "make", "accepted"),
+    [
+        ("1.3", walked, True),
+        ("1.3", lambda seed: walked(seed, nu=0.0), False),
+        ("1.3", lambda seed: walked(seed, beta=0.5 / 1.2), False),
+        ("1.3", lambda seed: walked(seed, dt=0.01), False),
+        ("4.5", langevin, True),
+        ("4.5", lambda seed: langevin(seed, n=0), False),
+        ("4.5", lambda seed: langevin(seed, n=5), False),
+        ("4.5", lambda seed: langevin(seed, slope=1.0), False),
+        ("4.5", lambda seed: langevin(seed, heat=2.0), False),
+    ],
+)
+def test_right_draws_pass_and_likely_mistakes_do_not(id, make, accepted):
+    """Right ones are refused once in 10,000, wrong ones accepted at most once in 100."""
+    feedback = [check(id, make(seed)) for seed in range(20)]
+    assert sum(f.correct for f in feedback) == (20 if accepted else 0)
+
+
+def test_a_step_that_forgets_dt_or_its_root_is_told_what_it_forgot():
+    rng, n = np.random.default_rng(1), 5000
+    steps = np.where(rng.random(n) < 0.5, 1, 2)
+    assert "per *second*" in check("1.3", 0.3 + 1e-3 * steps).message  # x += nu + ...
+    assert "*variance* dt" in check("1.3", 0.9 + 0.02 * rng.standard_normal(n)).message
+    assert "minus" in check("1.3", np.abs(walked(1))).message
 
 
 def test_any_useless_but_calibrated_posterior_is_accepted():
     """At most 0.5 % are refused; the seeds are fixed."""
     prior = exercises()["8.2"].expected()
-    for seed in range(5):
-        other = np.random.default_rng(seed).normal(prior.mean(), prior.std(), prior.shape)
-        assert check("8.2", other).correct
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        assert check("8.2", rng.normal(prior.mean(), prior.std(), prior.shape)).correct
+        same = rng.normal(prior.mean(), prior.std(), prior.shape[1])
+        assert check("8.2", np.tile(same, (len(prior), 1))).correct
+
+
+@pytest.mark.parametrize(
+    "code", [{"accepts": bool}, {"mistakes": (Mistake("m", int, matches=bool),)}]
+)
+def test_numbers_and_choices_are_not_judged_by_code(code):
+    settings = {"mistakes": (), "right": "r"} | code
+    with pytest.raises(ValueError, match=r"takes no `accepts` and no `matches`"):
+        Exercise("1.1", "t", "explore", "number", lambda: 1, **settings)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -468,21 +647,79 @@ def test_ids_follow_the_chapters():
 
 
 def test_a_chapters_exercises_are_found_by_name(tmp_path, monkeypatch):
-    (tmp_path / "chapter10.py").write_text(
+    (tmp_path / "chapter99.py").write_text(
         "from eamlab_book.exercises.exercise import Exercise\n"
-        "EXERCISES = (Exercise('10.1', 't', 'explore', 'number', lambda: 1.0, (), 'r'),)\n",
+        "EXERCISES = (Exercise('99.1', 't', 'explore', 'number', lambda: 1.0, (), 'r'),)\n",
         encoding="utf-8",
     )
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
     exercises.cache_clear()
     try:
-        assert list(exercises()) == [e.id for e in ALL] + ["10.1"]
-        assert check("10.1", 1.0).correct
+        assert list(exercises()) == [e.id for e in ALL] + ["99.1"]
+        assert check("99.1", 1.0).correct
     finally:
         exercises.cache_clear()
-        sys.modules.pop("eamlab_book.exercises.chapter10", None)
+        sys.modules.pop("eamlab_book.exercises.chapter99", None)
 
 
 def test_an_answer_must_not_be_usable_by_accident():
     with pytest.raises(Unusable, match="shape"):
         normalized(exercises()["3.3"], np.zeros((7, 2)), np.zeros(7))
+
+
+# --------------------------------------------------------------------------------------------------
+# Variants and progress
+# --------------------------------------------------------------------------------------------------
+
+VARIED = [e.id for e in ALL if e.vary]
+
+
+@pytest.mark.parametrize("id", VARIED)
+def test_variants_have_their_own_numbers_and_the_same_mistakes(id):
+    as_printed = exercises()[id].expected()
+    questions = set()
+    for variant in range(20):
+        made = exercises()[id].vary(np.random.default_rng([variant, *id.encode()]))
+        questions.add(question(id, variant=variant))
+        assert made.text == question(id, variant=variant)
+        assert check(id, made.expected(), variant=variant).correct
+        assert not check(id, as_printed, variant=variant).correct
+        assert not check(id, made.expected()).correct
+        messages = [check(id, m.answer(), variant=variant).message for m in made.mistakes]
+        assert messages == [m.message for m in made.mistakes]
+    assert len(questions) > 15
+
+
+def test_a_variant_can_be_solved_from_its_text():
+    people, unknown = re.findall(r"0\.\d+", question("7.3", variant=3))
+    assert check("7.3", (float(people) ** 2 - float(unknown) ** 2) ** 0.5, variant=3)
+    nu, alpha = re.findall(r"0\.\d\d", question("1.1", variant=3))
+    assert check("1.1", {"nu": float(nu) / 0.1, "alpha": float(alpha) / 0.1}, variant=3)
+
+
+@pytest.mark.parametrize(
+    ("id", "variant", "words"),
+    [
+        ("1.2", 1, "exercise 1.2 has no variants; these have: 1.1, 2.5, 7.3."),
+        ("1.1", -1, "variant must be a whole number, 0 or more, got -1."),
+        ("1.1", 1.5, "variant must be a whole number, 0 or more, got 1.5."),
+        ("1.1", "7", "variant must be a whole number, 0 or more, got '7'."),
+    ],
+)
+def test_variants_that_do_not_exist(id, variant, words):
+    for call in (lambda: question(id, variant=variant), lambda: check(id, 1, variant=variant)):
+        with pytest.raises(ValueError, match=re.escape(words)):
+            call()
+
+
+def test_progress_counts_tries_and_what_was_right(monkeypatch):
+    monkeypatch.setattr(sys.modules["eamlab_book.exercises.check"], "_ANSWERED", {})
+    assert not progress()["tries"].any()
+    for answer in (1.0, None, exercises()["1.5"].expected(), 1.0):
+        check("1.5", answer)
+    check("3.5", "a")
+    done = progress()
+    assert list(done.index) == [e.id for e in ALL]
+    assert done.loc["1.5", ["tries", "right"]].tolist() == [4, True]
+    assert done.loc["3.5", ["tries", "right"]].tolist() == [1, False]
+    assert done["tries"].sum() == 5

@@ -9,30 +9,21 @@ from matplotlib.path import Path
 
 import eamlab as el
 import eamlab_book as book
-from eamlab_book.results.widgets import cell
+from eamlab_book.results.widgets import first_subjects
 from eamlab_book.results.workshop import Workshop
 from eamlab_book.stored import write_stored
-from eamlab_book.studies import DemoSettings, exact_of
+from eamlab_book.studies import DEMO_SIZES, DemoSettings, exact_of
 from eamlab_book.widgets import film as films
-from eamlab_book.widgets import grid
-from eamlab_book.widgets.grid import (
-    STOPS,
-    Cell,
-    GridSettings,
+from eamlab_book.widgets.composition import (
+    SCENES,
+    KeySettings,
+    Sampler,
     Settings,
-    all_settings,
-    cell_of,
-    load_grid,
-    settings_of,
-    summarize,
+    key_json,
+    load_keys,
 )
 
-D = len(el.EAM.prior)
-
-
-@pytest.fixture(scope="module")
-def stored():
-    return load_grid()
+NAMES = el.EAM.prior.names
 
 
 class Page:
@@ -47,28 +38,52 @@ class Page:
         return json.loads(json.dumps(self.sent.pop(), allow_nan=False))
 
 
-# --- settings and cells ---------------------------------------------------------------------------
+# --- settings -------------------------------------------------------------------------------------
 
 
-def test_every_position_of_the_sliders_is_a_run_that_compose_accepts():
-    for settings in all_settings():
-        options = settings.options()
-        assert settings.n_subjects % options["group_size"] == 0
-        assert 1 <= options.get("mini_batch_size", 1) <= settings.n_groups
-
-
-def test_settings_without_effect_are_one_setting():
-    assert len({s.effective() for s in all_settings()}) < len(all_settings()) / 2
-    for settings in all_settings():
-        effective = settings.effective()
-        assert effective.effective() == effective
-        assert effective.options() == settings.options()
-
-
-@pytest.mark.parametrize("bad", [{"d0": 0.5}, {"n_subjects": 50}, {"method": "magic"}])
-def test_values_outside_the_grid_are_refused_by_name(bad):
-    with pytest.raises(ValueError, match=next(iter(bad))):
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"method": "magic"},
+        {"n_subjects": 4},
+        {"n_subjects": 10_001},
+        {"n_subjects": 10.0},
+        {"group_size": 201},
+        {"group_size": "all"},
+        {"mini_batch_size": True},
+        {"d0": 0.0},
+        {"d1": 2},
+        {"steps": 9},
+    ],
+    ids=str,
+)
+def test_values_outside_a_slider_are_refused_by_name(bad):
+    with pytest.raises(ValueError, match=rf"^{next(iter(bad))} must be .*, got "):
         book.explorer(**bad)
+
+
+def test_a_slider_stands_at_any_value_between_its_ends():
+    chosen = {"n_subjects": 137, "group_size": 9, "mini_batch_size": 11, "d0": 0.37, "steps": 64}
+    settings = book.explorer(**chosen)._page["settings"]
+    assert {k: settings[k] for k in chosen} == chosen
+
+
+@pytest.mark.parametrize(
+    ("n_subjects", "group_size", "sizes"),
+    [
+        (1000, 5, (5,) * 200),
+        (23, 10, (8, 8, 7)),
+        (10, 200, (10,)),
+        (500, "auto", (167, 167, 166)),
+        (10_000, "auto", (200,) * 50),
+    ],
+)
+def test_groups_are_the_fewest_of_no_more_than_is_asked(n_subjects, group_size, sizes):
+    assert Settings(n_subjects=n_subjects, group_size=group_size).sizes() == sizes
+
+
+def test_the_trained_sizes_are_those_of_the_shipped_network():
+    assert book.explorer()._page["data"]["trained"] == Sampler().network.trained
 
 
 def test_unknown_settings_are_refused():
@@ -97,61 +112,31 @@ def test_the_outline_of_the_film_holds_95_percent_of_the_noisy_posterior(t):
     assert inside.mean() == pytest.approx(0.95, abs=0.01)  # six standard errors
 
 
-def test_a_cell_survives_packing():
-    rng = np.random.default_rng(0)
-    cell = Cell(
-        np.sort(rng.normal(size=(D, 25)) * 100.0 ** rng.normal(size=(D, 1)), axis=1),
-        rng.normal(size=D) * 30,
-        np.exp(rng.normal(size=D) * 3),
-    )
-    back = Cell.unpack(cell.packed())
-    np.testing.assert_allclose(back.points, cell.points, rtol=2e-3, atol=1e-3)
-    np.testing.assert_allclose(back.bias, cell.bias, rtol=2e-3, atol=1e-3)
-    np.testing.assert_allclose(back.ratio, cell.ratio, rtol=1e-3)
+# --- the stored keys ------------------------------------------------------------------------------
 
 
-def test_a_diverged_solver_is_shown_far_out_and_not_left_out():
-    exact = exact_of(10)
-    draws = {k: np.full(50, np.nan) for k in exact}
-    cell = Cell.unpack(summarize(draws, exact).packed())
-    assert np.all(cell.points > 1e5) and np.all(np.isfinite(cell.ratio))
+def test_every_number_of_subjects_on_the_slider_has_its_exact_posterior():
+    keys, stops = load_keys(), book.explorer()._page["data"]["stops"]["n_subjects"]
+    assert list(keys) == [str(n) for n in stops]
+    for n in DEMO_SIZES:
+        assert keys[str(n)] == key_json(exact_of(n))
+    # Ten times the people: about a third of the width, whatever the parameter.
+    ratio = np.divide(keys["5000"]["sd"], keys["500"]["sd"])
+    assert np.all((ratio > 0.2) & (ratio < 0.5))
 
 
-def test_the_exact_posterior_is_its_own_best_cell():
-    exact = exact_of(1000)
-    cell = summarize(exact, exact)
-    assert np.all(np.abs(cell.bias) < 0.2) and np.all(np.abs(np.log(cell.ratio)) < 0.1)
+@pytest.mark.parametrize("n_subjects", [20, 200])
+def test_stored_keys_are_what_the_quadrature_gives_today(n_subjects):
+    then, demo = load_keys()[str(n_subjects)], DemoSettings(n_subjects)
+    now = key_json(first_subjects(Workshop(), demo))
+    assert np.all(np.abs(np.subtract(now["mean"], then["mean"])) < 0.05 * np.array(then["sd"]))
+    np.testing.assert_allclose(now["sd"], then["sd"], rtol=0.05)
 
 
-# --- the stored grid ------------------------------------------------------------------------------
-
-
-def test_the_grid_is_complete_and_belongs_to_the_shipped_weights(stored):
-    assert stored["settings"]["num_samples"] >= 100
-    for settings in (Settings(), Settings("gaussian", 10_000, 100), Settings(n_subjects=10)):
-        cell = cell_of(stored, settings)
-        assert cell.points.shape == (D, grid.N_POINTS)
-        assert np.all(np.diff(cell.points, axis=1) >= 0)
-
-
-def test_a_grid_of_other_positions_or_in_another_order_is_refused(stored, tmp_path):
-    other = GridSettings(stops=STOPS | {"d0": (1.0, 0.5)})
-    write_stored("explorer.json", stored, other, tmp_path)
-    with pytest.raises(ValueError, match=r"other settings: stops.d0 was \[1.0, 0.5\], is"):
-        load_grid(tmp_path)
-    turned = stored | {"names": el.EAM.prior.names[::-1]}
-    write_stored("explorer.json", turned, GridSettings(), tmp_path)
-    with pytest.raises(ValueError, match="another order of parameters"):
-        load_grid(tmp_path)
-
-
-def test_a_grid_survives_writing(stored, tmp_path):
-    rows = {settings_of(row): row for row in stored["cells"]}
-    cells = {settings: cell_of(stored, settings) for settings in rows}
-    write_stored("explorer.json", grid.pack_grid(cells, GridSettings()), GridSettings(), tmp_path)
-    again = load_grid(tmp_path)
-    for key in ("lookup", "packed", "names"):
-        assert again[key] == stored[key]
+def test_keys_of_other_studies_are_refused(tmp_path):
+    write_stored("explorer.json", {"exact": {}}, KeySettings((DemoSettings(7),)), tmp_path)
+    with pytest.raises(ValueError, match="other settings: demos was"):
+        load_keys(tmp_path)
 
 
 def test_films_of_other_positions_are_refused(tmp_path):
@@ -161,77 +146,61 @@ def test_films_of_other_positions_are_refused(tmp_path):
         films.load_films(tmp_path)
 
 
-def test_the_grid_says_what_is_known_to_go_wrong(stored):
-    """Tempering widens, many terms go wrong, and larger groups are better than small ones."""
-    wide = Settings(n_subjects=1000, group_size=100, d0=0.01, d1=0.01, mini_batch_size=10)
-    assert np.median(cell_of(stored, wide).ratio) > 3
-    small, large = (
-        cell_of(stored, Settings("gaussian", 10_000, size)).bias
-        for size in STOPS["group_size"][::2]
-    )
-    assert np.sqrt(np.mean(large**2)) < np.sqrt(np.mean(small**2))
-
-
-CHECKED = (
-    Settings("sum", 100, 20, 2, 0.1, 1.0, 100),
-    Settings("sum", 1000, 100, 10, 0.1, 0.1, 100),
-    Settings("gaussian", 1000, 100),
-)
-
-
-@pytest.mark.parametrize("settings", CHECKED, ids=str)
-def test_stored_cells_are_what_the_sampler_gives_today(stored, settings):
-    """Same seed, other processor: equal up to a little float noise, amplified on the way."""
-    made, demo = GridSettings(), DemoSettings(settings.n_subjects)
-    now = cell(Workshop(), settings.effective(), demo, made.num_samples, made.seed)
-    then = cell_of(stored, settings)
-    assert np.all(np.abs(now.bias - then.bias) < 0.15 * np.maximum(1, then.ratio))
-    assert np.all(np.abs(np.log(now.ratio / then.ratio)) < 0.15)
-
-
 # --- what Python replies --------------------------------------------------------------------------
 
 
 def test_the_page_holds_data_a_still_and_a_sentence_and_is_small():
-    html = book.explorer().html()
-    assert len(html) < 500_000
+    html = book.explorer(n_subjects=137).html()
+    assert len(html) < 150_000
     assert "</script" not in html.split("<script")[1].split(">", 1)[1].rsplit("</script", 1)[0]
-    assert "data:image/png;base64," in html and "exact standard deviations off" in html
+    assert "data:image/png;base64," in html and "of 100 subjects" in html
     page = json.loads(html.split(">", 2)[2].split("</script>")[0].replace("<\\/", "</"))
-    assert page["live"] is False and page["settings"]["n_subjects"] == 1000
+    assert page["live"] is False and page["settings"]["n_subjects"] == 137
+    assert {*page["data"]["scenes"]} == {*SCENES}
 
 
-def test_python_answers_with_fresh_draws_and_their_exact_posterior():
+def test_python_answers_with_fresh_draws():
     page = Page(book.explorer(num_samples=50))
     first = page.widget._page
-    assert first["live"] and first["data"]["stops"]["d0"] == STOPS["d0"]
-    settings = {**first["settings"], "n_subjects": 100, "study": 0}
+    settings = {**first["settings"], "n_subjects": 100, "method": "gaussian", "group_size": "auto"}
     answers = [page.say(type="ask", key="k", settings=settings) for _ in range(2)]
     assert [a["type"] for a in answers] == ["answer", "answer"]
-    one, two = (np.array(a["content"]["cell"]["points"]) for a in answers)
-    assert one.shape == (D, grid.N_POINTS) and not np.array_equal(one, two)
-    assert answers[0]["content"]["exact"]["mean"] == pytest.approx(
-        list(exact_of(100).mean.values())
-    )
+    one, two = (el.Draws(a["content"]["values"]) for a in answers)
+    assert one.num_samples == 50 and one.mean != two.mean
+    exact = exact_of(100)
+    for k in NAMES:
+        assert abs(one.mean[k] - exact.mean[k]) < exact.sd[k]
+    assert answers[0]["content"]["exact"] is None  # the page has it
+    assert answers[0]["content"]["truth"] == first["data"]["truth"]
 
 
-def test_a_new_study_has_its_own_truth_and_exact_posterior():
+def test_a_new_study_has_its_own_truth_and_up_to_a_thousand_its_exact_posterior():
     page = Page(book.explorer(num_samples=50))
     settings = {**page.widget._page["settings"], "n_subjects": 10, "method": "gaussian"}
     answer = page.say(type="ask", key="k", settings=settings | {"study": 1})
     assert answer["type"] == "answer"
     z = np.array(answer["content"]["truth"]) - np.array(answer["content"]["exact"]["mean"])
     assert np.all(np.abs(z / np.array(answer["content"]["exact"]["sd"])) < 5)
-    refused = page.say(type="ask", key="k", settings=settings | {"study": 1, "n_subjects": 10_000})
-    assert refused["type"] == "error" and "minutes" in refused["text"]
+    large = page.say(type="ask", key="k", settings=settings | {"study": 1, "n_subjects": 1001})
+    assert large["content"]["exact"] is None
+    assert large["content"]["truth"] == pytest.approx(answer["content"]["truth"])
+
+
+def test_one_group_is_its_own_posterior_whatever_the_bridge():
+    sampler = Sampler(num_samples=20)
+    one, two = (
+        sampler.draw(Settings(n_subjects=20, group_size="auto", d0=d0, steps=20), seed=3)
+        for d0 in (1.0, 0.1)
+    )
+    np.testing.assert_array_equal(one.array, two.array)
 
 
 def test_errors_come_back_in_words():
     page = Page(book.explorer())
     settings = page.widget._page["settings"]
     wrong = page.say(type="ask", key="k", settings=settings | {"d0": -1.0})
-    assert wrong["type"] == "error" and wrong["key"] == "k" and "d0 must be one of" in wrong["text"]
-    silent = Page(book.explorer(live=False))
+    assert wrong["type"] == "error" and wrong["key"] == "k" and "d0 must be a num" in wrong["text"]
+    silent = Page(book.film(live=False))
     assert silent.widget._page["live"] is False
     assert "no live" in silent.say(type="ask", key="k", settings=settings)["text"]
 
@@ -244,12 +213,11 @@ def test_a_workflow_of_another_model_is_refused(wider):
         book.explorer(other)
 
 
-def test_other_weights_have_no_stored_answers():
+def test_a_page_has_the_shipped_weights_only():
     other = el.load_pretrained("global")
+    assert book.explorer(other)._page["data"]["network"] == "global"
     other.model_card = other.model_card | {"sha256": "0"}
-    data = book.explorer(other)._page["data"]
-    assert data["packed"] is None and len(data["exact"]) == 4
-    assert "exact standard deviations off" not in book.explorer(other).html()
+    assert book.explorer(other)._page["data"]["network"] is None
 
 
 # --- the film -------------------------------------------------------------------------------------

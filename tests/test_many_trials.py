@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,24 +12,10 @@ from scipy.optimize import minimize
 import eamlab as el
 from eamlab.model.density import log_f0_grid
 from eamlab.model.eam import beta_from_raw
-from eamlab.model.model import GroupPrior
 from eamlab.reference.posterior import ReferenceWarning, log_likelihood
 from eamlab.reference.tables import Domain
 
 PRIOR = el.EAM.prior
-WIDE = {
-    "mu_nu": (1.0, 1.0),
-    "mu_log_alpha": (0.3, 0.4),
-    "mu_log_t0": (-1.1, 0.4),
-    "log_sigma_log_alpha": (-1.4, 0.6),
-}
-WIDE_PRIOR = GroupPrior(
-    tuple(
-        replace(p, mean=WIDE[p.name][0], sd=WIDE[p.name][1]) if p.name in WIDE else p
-        for p in PRIOR.parameters
-    )
-)
-WIDE_MODEL = replace(el.EAM, name="wide", prior=WIDE_PRIOR)
 AT_PRIOR_MEAN = dict(zip(PRIOR.names, PRIOR.means.tolist(), strict=True))
 
 
@@ -42,11 +27,12 @@ def persons(model, n_persons, n_trials, seed):
         yield el.simulate(model, 1, n_trials, seed=1000 * seed + i, group=group), group
 
 
-def by_grid(study, group, n=31):
+def by_grid(study, group, model=el.EAM, n=31):
     """Log marginal likelihood of one person; mean and sd of log alpha."""
     choice, rt = study.trials[0].astype(float).T
     lower, upper, first = rt[choice == 0].copy(), rt[choice == 1].copy(), rt.min()
-    beta, n1, total = float(beta_from_raw(group["beta_raw"])), len(upper), len(rt)
+    beta = float(beta_from_raw(group["beta_raw"], model.constants["beta_concentration"]))
+    n1, total = len(upper), len(rt)
     m_nu, m_a, m_t = (group[k] for k in ("mu_nu", "mu_log_alpha", "mu_log_t0"))
     s_nu, s_a, s_t = (np.exp(group[f"log_sigma_{k}"]) for k in ("nu", "log_alpha", "log_t0"))
 
@@ -95,20 +81,20 @@ def by_grid(study, group, n=31):
 # --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", [el.EAM, WIDE_MODEL], ids=lambda model: model.name)
+@pytest.mark.parametrize("model", [el.EAM, el.LABORATORY], ids=lambda model: model.name)
 @pytest.mark.parametrize("n_trials", [30, 200, 600, 5000])
 def test_likelihood_is_right_for_many_trials(model, n_trials):
     for study, group in persons(model, 3 if n_trials < 1000 else 1, n_trials, seed=3):
-        assert abs(log_likelihood(study, model, group)[0] - by_grid(study, group)[0]) < 0.01
+        assert abs(log_likelihood(study, model, group)[0] - by_grid(study, group, model)[0]) < 0.01
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("model", [el.EAM, WIDE_MODEL], ids=lambda model: model.name)
+@pytest.mark.parametrize("model", [el.EAM, el.LABORATORY], ids=lambda model: model.name)
 @pytest.mark.parametrize("n_trials", [2000, 5000, 10_000])
 def test_no_error_of_the_likelihood_is_silent(model, n_trials):
     for study, group in persons(model, 20, n_trials, seed=7):
-        want = by_grid(study, group)[0]
+        want = by_grid(study, group, model)[0]
         assert abs(log_likelihood(study, model, group)[0] - want) < 0.01
         # Together with starting points from the whole prior, for which one table must do.
         draws = {name: np.full(6, value) for name, value in group.items()}
@@ -117,7 +103,7 @@ def test_no_error_of_the_likelihood_is_silent(model, n_trials):
             warnings.simplefilter("always", ReferenceWarning)
             error = abs(log_likelihood(study, model, draws)[0] - want)
         assert error < (0.02 if not caught else np.inf)
-        assert model is WIDE_MODEL or error < 0.01
+        assert model is el.LABORATORY or error < 0.01
 
 
 def test_likelihood_of_narrow_and_ordinary_people_adds_up():
@@ -133,9 +119,10 @@ def test_domain_of_the_prior():
     assert domain.mean == (0.0, -1.0, 0.5)
     assert domain.sd == (0.9, 0.6, 6.0)
     assert domain.narrowest_t0 == 0.15
-    wide = Domain.of(WIDE_MODEL)
+    wide = Domain.of(el.LABORATORY)
     assert wide.mean == (0.3, -1.1, 1.0)
-    assert np.all(np.array(wide.sd) >= domain.sd)
+    assert wide.sd == (1.0, 0.6, 3.0)  # a laboratory's spread of drift is known better
+    assert (domain.n_beta, wide.n_beta) == (8, 13)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -159,7 +146,7 @@ def test_exact_people_are_right_for_many_trials(n_persons, n_draws):
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("model", [el.EAM, WIDE_MODEL], ids=lambda model: model.name)
+@pytest.mark.parametrize("model", [el.EAM, el.LABORATORY], ids=lambda model: model.name)
 def test_exact_and_joint_sampler_agree_for_many_trials(model):
     means = dict(zip(model.prior.names, model.prior.means.tolist(), strict=True))
     study = el.simulate(model, 2, 5000, seed=5, group=means)

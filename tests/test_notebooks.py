@@ -1,7 +1,10 @@
 """The notebooks beside the chapters: in step, free of outputs, readable without extensions."""
 
+import importlib.util
 import json
 import re
+import subprocess
+import sys
 
 import jupytext
 import make_notebooks
@@ -106,15 +109,15 @@ def test_an_edit_renames_no_other_cell(root):
 
 def test_notebooks_have_the_code_of_their_chapters_and_no_outputs():
     def code(cells):
-        sources = [cell.source for cell in cells if cell.cell_type == "code"]
-        return [source.removeprefix(f"{make_notebooks.SOLUTION_LINE}\n") for source in sources]
+        return [cell.source for cell in cells if cell.cell_type == "code"]
 
     made = make_notebooks.notebooks(make_notebooks.pages())
     assert len(made) > 10
     for page in with_code():
         written = made[page.stem]
         cells = nbformat.reads(written, 4).cells
-        assert code(cells[1:]) == code(jupytext.read(page).cells)
+        chapter = make_notebooks.SOLUTION.sub("", page.read_text(encoding="utf-8"))
+        assert code(cells[1:]) == code(jupytext.reads(chapter, "md:myst").cells)
         assert all(c.outputs == [] and c.execution_count is None for c in cells if "outputs" in c)
         assert json.loads(written)["metadata"]["kernelspec"]["name"] == "python3"
 
@@ -183,32 +186,83 @@ def test_formulas_keep_their_numbers_across_chapters(plain):
         plain("{eq}`c`", numbers)
 
 
-def test_a_solution_stays_folded_around_its_code():
-    converter = plain_markdown.Converter({}, frozenset())
-    before = converter.cell("```{solution-start} ex\n:class: dropdown\n```\n")
-    after = converter.cell("It follows.\n```{solution-end}\n```\nOn we go.")
-    assert before == "**Solution:** the next cell."
-    assert after == (
-        "<details>\n<summary><b>Solution</b></summary>\n\nIt follows.\n\n</details>\n\nOn we go."
-    )
-    assert converter.cell("```{solution-start} ex\n```\n") == before
-    assert converter.cell("```{solution-end}\n```") == ""
+SOLVED = """```{solution-start} ex
+:class: dropdown
+```
+It is {math}`x`:
+
+```{code-cell} ipython3
+:tags: [hide-cell]
+:jupyter: {source_hidden: true}
+
+print(42)
+```
+
+As said.
+```{solution-end}
+```
+"""
 
 
-def test_solutions_one_after_the_other_are_each_announced():
-    converter = plain_markdown.Converter({}, frozenset())
-    start, end = "```{solution-start} ex\n```", "```{solution-end}\n```"
-    assert converter.cell(f"First?\n{start}") == "First?\n\n**Solution:** the next cell."
-    assert converter.cell(f"{end}\nSecond?\n{start}") == "Second?\n\n**Solution:** the next cell."
-
-
-def test_a_folded_solution_does_not_show_its_first_line(root):
-    code = "```{code-cell} ipython3\n:tags: [hide-cell]\n\ncheck(42)\n```"
-    solution = f"\n```{{solution-start}} ex\n```\n{code}\n```{{solution-end}}\n```\n"
-    (root / "book" / "04_chapter.md").write_text(CHAPTER + solution, encoding="utf-8")
+def test_solutions_are_folded_text_so_that_running_all_cells_prints_none(root):
+    both = f"{CHAPTER}\nWhich?\n\n{SOLVED}\nAnd which?\n\n{SOLVED}"
+    (root / "book" / "04_chapter.md").write_text(both, encoding="utf-8")
     make_notebooks.write(root)
-    last = nbformat.read(root / "book" / "04_chapter.ipynb", 4).cells[-1]
-    assert last.source.splitlines() == [make_notebooks.SOLUTION_LINE, "check(42)"]
+    *_, last = nbformat.read(root / "book" / "04_chapter.ipynb", 4).cells
+    folded = (
+        "<details>\n<summary><b>Solution</b></summary>\n\nIt is $x$:\n\n"
+        "```python\nprint(42)\n```\n\nAs said.\n\n</details>"
+    )
+    assert last.cell_type == "markdown"
+    assert last.source == f"Which?\n\n{folded}\n\nAnd which?\n\n{folded}"
+
+
+def test_no_solution_is_run():
+    for written in make_notebooks.notebooks(make_notebooks.pages()).values():
+        cells = nbformat.reads(written, 4).cells
+        assert not [c for c in cells if c.cell_type == "code" and "exercises.check(" in c.source]
+
+
+def test_jupyterlab_lists_one_file_a_chapter(monkeypatch, tmp_path):
+    """Where the settings are read: the listing of a folder of notebooks and their sources."""
+    from jupyter_server.services.contents.largefilemanager import LargeFileManager
+
+    spec = importlib.util.spec_from_file_location("set_up", ROOT / "scripts" / "setup_jupyter.py")
+    set_up = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(set_up)
+    settings = set_up.SERVER_SETTINGS["ContentsManager"]
+    manager = LargeFileManager(root_dir=str(ROOT / "book"), **settings)
+    names = [entry["name"] for entry in manager.get("")["content"]]
+    stems = [name.partition(".")[0] for name in names if name.endswith((".md", ".ipynb"))]
+    assert {page.stem for page in with_code()} < set(stems)
+    assert len(stems) == len(set(stems))
+    assert manager.hide_globs[: len(set_up.USUALLY_HIDDEN)] == LargeFileManager().hide_globs
+
+
+def test_equations_have_the_same_numbers_on_the_page_and_in_the_notebook(tmp_path):
+    """A small book, of which one page is read again later."""
+    formula = "```{{math}}\n:label: {}\nx\n```\n\n```{{math}}\ny\n```\n\n"
+    book = tmp_path / "book"
+    book.mkdir()
+    pages = {
+        "index": "# Start\n\n```{toctree}\n01_one\n04_four\n```\n",
+        "01_one": "# One\n\n" + formula.format("a"),
+        "04_four": f"# Four\n\n{formula.format('b')}{formula.format('c')}See {{eq}}`a`, {{eq}}`c`.",
+    }
+    for name, text in pages.items():
+        (book / f"{name}.md").write_text(text, encoding="utf-8")
+    extensions = "['myst_parser', 'sphinx.ext.mathjax', 'eamlab_book.sphinxext.equations']"
+    (book / "conf.py").write_text(f"extensions = {extensions}\nnumfig = True\n", encoding="utf-8")
+    build = [sys.executable, "-m", "sphinx", "-q", "-W", str(book), str(tmp_path / "html")]
+    for again in (False, True):
+        if again:
+            (book / "04_four.md").write_text(pages["04_four"] + " Yes.\n", encoding="utf-8")
+        subprocess.run(build, check=True, capture_output=True)
+        page = (tmp_path / "html" / "04_four.html").read_text(encoding="utf-8")
+        assert re.findall(r'class="eqno">\(([\d.]+)\)', page) == ["4.1", "4.2"]
+        assert re.findall(r">\(([\d.]+)\)</", page.partition("See")[2]) == ["1.1", "4.2"]
+    numbers = plain_markdown.equation_numbers(pages.items())
+    assert numbers == {"a": "1.1", "b": "4.1", "c": "4.2"}
 
 
 def test_sphinx_reads_no_notebook():

@@ -19,8 +19,6 @@ import eamlab
 ROOT = Path(__file__).resolve().parents[1]
 LARGEST_FILE = 10 * 1024**2  # bytes
 LARGEST_WHEEL = 3 * 1024**2
-MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, flags=re.MULTILINE))
 LIBRARY = ROOT / "src" / "eamlab"
 PACKAGES = {"eamlab": ROOT, "eamlab_book": ROOT / "src" / "eamlab_book"}
 
@@ -85,13 +83,16 @@ def test_every_document_names_the_same_version():
     assert all(version <= Version(eamlab.__version__) for version in released)
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", ".ci/run"])
-def test_commands_of_the_documents_exist(document):
-    text = (ROOT / document).read_text(encoding="utf-8")
-    commands = set(re.findall(r"(?:^|`)make ([a-z-]+)", text, flags=re.MULTILINE))
-    assert {"book", "test"} <= commands <= TARGETS
-    named = re.findall(r"(?<![\w/])scripts/\w+\.(?:py|sh)", text + MAKEFILE)
-    assert {name for name in named if not (ROOT / name).exists()} == set()
+@pytest.mark.parametrize(
+    "document", ["README.md", "CONTRIBUTING.md", ".ci/run", "Makefile", ".github/workflows/*.yml"]
+)
+def test_commands_of_the_documents_exist(document, commands):
+    text = "\n".join(path.read_text(encoding="utf-8") for path in ROOT.glob(document))
+    named = set(re.findall(r"(?:^ *|`|run: )make ([a-z-]+)", text, flags=re.MULTILINE))
+    assert named <= commands
+    assert {"book", "test"} <= named or document == "Makefile" or "workflows" in document
+    files = re.findall(r"(?<![\w/])(?:scripts|\.ci|\.github)/[\w/.-]+\.(?:py|sh)", text)
+    assert (files or document == ".ci/run") and all((ROOT / name).exists() for name in files)
 
 
 # --- imports -------------------------------------------------------------------------------------
@@ -135,21 +136,15 @@ def run(*command, cwd=None, **changes) -> subprocess.CompletedProcess:
     return subprocess.run(command, **options, env=environment | changes)
 
 
-def from_source(code: str) -> subprocess.CompletedProcess:
-    path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
-    return run(sys.executable, "-c", code, PYTHONPATH=path)
-
-
-def test_import_is_quick_and_starts_nothing_heavy():
-    answers = [from_source(IMPORT).stdout.split() for _ in range(3)]
+def test_import_is_quick_and_starts_nothing_heavy(python):
+    answers = [python(IMPORT).stdout.split() for _ in range(3)]
     assert [heavy for _, *heavy in answers] == [[]] * 3
     # Processor time, of which a busy machine takes little more: 0.01 s is usual.
     assert min(float(seconds) for seconds, *_ in answers) <= 1.0
 
 
-def test_the_library_needs_nothing_that_only_the_book_needs():
-    done = from_source(BLOCKED)
-    assert done.returncode == 0, done.stderr
+def test_the_library_needs_nothing_that_only_the_book_needs(python):
+    python(BLOCKED)
     # The networks are not started here: BayesFlow is slow, and needs matplotlib itself.
     wanted = re.compile(rf"^\s*(?:from|import) (?:{'|'.join(BOOKS_OWN)})\b", re.MULTILINE)
     modules = {path: path.read_text(encoding="utf-8") for path in LIBRARY.rglob("*.py")}

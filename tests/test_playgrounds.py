@@ -5,8 +5,6 @@ import io
 import json
 import re
 import shutil
-import subprocess
-import sys
 
 import matplotlib
 import numpy as np
@@ -271,14 +269,6 @@ def test_a_toy_that_diverges_says_so_without_numbers_beyond_json(widgets):
 def test_the_same_settings_get_the_same_answer(widgets, name):
     assert ask(widgets[name]) == ask(widgets[name])
     assert ask(widgets[name]) != ask(widgets[name], seed=77)
-
-
-def test_playgrounds_need_no_tensorflow():
-    code = (
-        "import sys, eamlab_book as book; book.toy_playground().html();"
-        "assert not {'tensorflow', 'keras', 'bayesflow'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_script_comes_after_what_its_first_line_names():

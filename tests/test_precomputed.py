@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import eamlab as el
 from eamlab_book import studies as demo
@@ -85,7 +86,9 @@ def test_fresh_run_of_a_drawn_study_agrees(n_subjects):
     for k in NAMES:
         sd = studies.sd[k][0]
         assert abs(fresh.mean[k] - studies.mean[k][0]) < 5 * error * sd
-        assert abs(np.log(fresh.sd[k] / sd)) < 5 * error
+        # A log spread that the data hardly bound from below has a long tail, and a noisy sd.
+        tail = np.sqrt((stats.kurtosis(fresh[k], fisher=False) - 1) / 2)
+        assert abs(np.log(fresh.sd[k] / sd)) < 5 * error * max(tail, 1.0) / np.sqrt(2), k
 
 
 @pytest.mark.parametrize("n_subjects", list(demo.STUDIES))

@@ -222,7 +222,8 @@ def test_the_choice_that_is_slower_has_its_sign(slower):
 def test_the_interval_holds_about_95_percent_of_what_is_simulated():
     """Statistics of 1,001 evenly spread studies: the ends are known."""
     simulated = np.tile(np.linspace(0.0, 1.0, 1001)[:, None], 8)
-    for comparison in predictive._data_and_draws(np.full(8, 0.5), simulated):
+    statistics = predictive._STATISTICS
+    for comparison in predictive._data_and_draws(np.full(8, 0.5), simulated, statistics):
         assert comparison.interval == pytest.approx((0.023, 0.977))
         assert comparison.expected == pytest.approx(0.5) and abs(comparison.z) < 1e-9
     study = one_study(10, 1)

@@ -16,7 +16,6 @@ import nbformat
 import psutil
 import pytest
 import yaml
-from contents import chapters
 from jupyter_book.config import get_final_config, get_validator
 
 from eamlab_book.results.pages import chapter_table
@@ -24,8 +23,6 @@ from eamlab_book.results.plan import plan
 from eamlab_book.results.workshop import Workshop
 
 ROOT = Path(__file__).resolve().parents[1]
-MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, flags=re.MULTILINE))
 
 
 @pytest.fixture
@@ -66,22 +63,16 @@ def test_web_address_of_a_remote(repository, remote, address):
     assert repository.web_address(remote) == address
 
 
-def test_repository_comes_from_the_remote(repository, checkout):
+def test_repository_comes_from_the_environment_or_the_remote(repository, checkout):
     folder, set_origin = checkout
     assert repository.find(folder, {}) is None
     set_origin("git@github.com:owner/name.git")
-    assert repository.find(folder, {}) == repository.Repository(
-        "https://github.com/owner/name", "trunk"
-    )
-
-
-def test_environment_comes_before_the_remote(repository, checkout):
-    folder, set_origin = checkout
-    set_origin("git@github.com:owner/name.git")
-    environ = {"EAMLAB_REPOSITORY": "https://gitlab.com/a/b", "EAMLAB_BRANCH": "next"}
-    assert repository.find(folder, environ) == repository.Repository(
-        "https://gitlab.com/a/b", "next"
-    )
+    named = {"EAMLAB_REPOSITORY": "https://gitlab.com/a/b", "EAMLAB_BRANCH": "next"}
+    for environ, found in {
+        (): ("https://github.com/owner/name", "trunk"),
+        tuple(named.items()): ("https://gitlab.com/a/b", "next"),
+    }.items():
+        assert repository.find(folder, dict(environ)) == repository.Repository(*found)
     with pytest.raises(ValueError, match="EAMLAB_REPOSITORY=owner/name is not the address"):
         repository.find(folder, {"EAMLAB_REPOSITORY": "owner/name"})
 
@@ -129,6 +120,7 @@ def test_the_picture_of_a_shared_link_needs_the_site(repository):
         repository.site_settings({"EAMLAB_SITE": "here"})
 
 
+@pytest.mark.slow  # Sphinx builds a book
 def test_links_of_a_built_page(script, checkout, monkeypatch):
     """The theme turns the settings into the addresses that Binder and Colab expect."""
     folder, set_origin = checkout
@@ -418,7 +410,9 @@ def test_the_readme_says_what_every_chapter_takes():
     assert plan(Workshop(), ["README"]) == []
     shown = chapter_table()
     assert shown in (ROOT / "README.md").read_text(encoding="utf-8")
-    assert shown.count("\n|") == 2 + len(chapters())
+    hosted = json.loads((ROOT / "book" / "data" / "hosted.json").read_text(encoding="utf-8"))
+    measured = [row["chapter"] for row in hosted["chapters"] if row["chapter"][0].isdigit()]
+    assert shown.count("\n|") == 2 + len(measured) > 9
 
 
 @pytest.mark.slow
@@ -471,14 +465,11 @@ def test_workflow_has_few_rights_and_an_end(path):
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_commands_of_workflows_exist(path):
+def test_commands_of_workflows_can_be_read(path):
     for command in (step["run"] for step in steps(path) if "run" in step):
         subprocess.run(["bash", "-n"], input=command, text=True, check=True)
         # An expression in a command would let a branch's name be one.
         assert "${{" not in command
-        assert set(re.findall(r"\bmake ([a-z-]+)", command)) <= TARGETS
-        named = re.findall(r"(?<![\w/])(?:scripts|\.ci|\.github)/[\w/.-]+", command)
-        assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 GH = """#!/usr/bin/env bash

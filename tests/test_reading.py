@@ -5,8 +5,6 @@ import codecs
 import json
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -378,17 +376,6 @@ def test_nothing_in_a_file_is_evaluated(tmp_path):
     assert not trap.exists()
 
 
-def test_reading_starts_no_network_library(tmp_path):
-    path = write(tmp_path, "subject,rt,response\n1,0.5,1\n")
-    code = (
-        "import sys, eamlab.export, eamlab.reading\n"
-        f"eamlab.reading.read_trials({str(path)!r})\n"
-        "print(sorted({'tensorflow', 'keras', 'bayesflow', 'xarray', 'arviz'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
 # --------------------------------------------------------------------------------------------------
 # Files as people have them: read, or asked about with advice that works
 # --------------------------------------------------------------------------------------------------
@@ -464,6 +451,12 @@ GROUPS = "\n".join(
     ["group,subject,rt,response"]
     + [f"{group},{i},0.{j + 4},{j % 2}" for group in "ab" for i in (1, 2) for j in range(4)]
 )
+THREE = "subject,rt,response,cue\n" + "".join(
+    f"{who},{rt},1,{cue}\n"
+    for who in (1, 2)
+    for rt, cue in ((0.5, "slow"), (0.6, "go"), (0.7, "stay"))
+)
+
 ASKED = {
     "milliseconds": (text(row="{},{:.0f},{}", rt=1000 * RT), {}),
     "microseconds": (text(row="{},{:.0f},{}", rt=1e6 * RT), {}),
@@ -491,6 +484,7 @@ ASKED = {
     "a person without a trial": (text(extra=["4,,1"]), {}),
     "a range in milliseconds": (text(), {"rt_range": (200, 3000)}),
     "ids that start again": (GROUPS, {}),
+    "three conditions": (THREE, {"conditions": "cue"}),
 }  # fmt: skip
 
 
@@ -508,6 +502,8 @@ def pasted(piece):
 def assert_asked_trials(trials, case):
     if case == "ids that start again":
         assert trials.subjects == ("a/1", "a/2", "b/1", "b/2")
+    elif case == "three conditions":
+        assert trials.conditions == ("go", "slow") and trials.n_trials.sum() == 4
     elif case == "thousands or decimals":
         np.testing.assert_allclose(trials.frame["rt"], RT + 1, rtol=1e-6)
     else:
@@ -536,6 +532,7 @@ OPTIONS = {  # of the terminal, where a case begins with some
     "a third code, unsaid": "--coding error correct",
     "signed times": "--response response",
     "a range in milliseconds": "--rt-range 200 3000",
+    "three conditions": "--conditions cue",
 }
 
 
@@ -546,13 +543,16 @@ def test_advice_of_the_terminal_works_when_pasted(case, tmp_path, capsys):
     while main(["read", str(path), *shlex.split(" ".join(arguments))]):
         assert len(arguments) < 4
         message = capsys.readouterr().err
-        assert not re.search(r"\b(columns|unit|decimal|coding|missing|rt_range)\s?=", message)
+        words = "columns|unit|decimal|coding|conditions|missing|rt_range"
+        assert not re.search(rf"\b({words})\s?=", message)
         arguments.append(pieces(message)[0])
     assert len(arguments) > 1
     printed = capsys.readouterr().out
     frame = pd.DataFrame({"subject": IDS, "rt": RT, "response": UPPER})
     if case == "ids that start again":
         assert "4 subjects, 16 trials (4 each)" in printed
+    elif case == "three conditions":
+        assert "2 subjects, 4 trials (2 each)" in printed
     else:
         frame = frame.assign(subject=1) if case.startswith("one person") else frame
         frame["rt"] += case == "thousands or decimals"
@@ -635,6 +635,83 @@ def test_one_of_a_thing_is_not_called_several():
     shown = repr(read_trials(rows(subj_idx=[1, 1, 1, 1])))
     assert "1 subject, 4 trials (4 each)" in shown
     assert not re.search(r"\b1 (subjects|trials|times|values)", shown)
+
+
+# --------------------------------------------------------------------------------------------------
+# Two conditions
+# --------------------------------------------------------------------------------------------------
+
+
+def cued(cue, **columns):
+    return rows(cue=cue, **columns)
+
+
+@pytest.mark.parametrize(
+    ("cue", "labels"),
+    [
+        (["slow", "fast", "slow", "fast"], ("fast", "slow")),
+        ([2, 10, 2, 10], ("2", "10")),
+        (["2", "10", "2", "10"], ("2", "10")),
+        ([2.0, 10.0, 2.0, 10.0], ("2", "10")),
+        ([False, True, False, True], ("0", "1")),
+    ],
+)
+def test_conditions_are_coded_in_order_and_named(cue, labels):
+    trials = read_trials(cued(cue), conditions="cue")
+    assert trials.columns == ("choice", "rt", "condition") and trials.conditions == labels
+    high = [str(x).removesuffix(".0") == labels[1] or x is True for x in cue]
+    np.testing.assert_array_equal(trials.trials[..., 2].ravel() > 0, high)
+    np.testing.assert_array_equal(trials.frame["condition"] == labels[1], high)
+    assert f"{labels[0]!r} -1/2, {labels[1]!r} +1/2" in trials.source
+    (piece,) = pieces(trials.notes[0])
+    turned = read_trials(cued(cue), **pasted(piece))
+    assert turned.conditions == labels[::-1] and not turned.notes
+    np.testing.assert_array_equal(turned.trials[..., 2], -trials.trials[..., 2])
+
+
+def test_the_two_that_are_named_are_kept_and_the_rest_counted():
+    frame = cued(["a", "b", "c", None, "b", "a"], subj_idx=[1, 1, 1, 2, 2, 2],
+                 rt=[0.5, 0.6, 0.7, 0.8, 0.9, 1.0], response=1)  # fmt: skip
+    trials = read_trials(frame, conditions={"cue": ("b", "a")})
+    assert trials.report["trials"].to_dict() == {
+        "kept": 4, "other condition": 1, "no condition": 1,
+    }  # fmt: skip
+    np.testing.assert_array_equal(trials.trials[..., 2], [[0.5, -0.5], [-0.5, 0.5]])
+    np.testing.assert_allclose(trials.frame["rt"], [0.5, 0.6, 0.9, 1.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("cue", "conditions", "words"),
+    [
+        ([1, 2, 3, 4], "cue", ["`conditions={'cue': (1, 2)}`", "1, 2, 3, 4"]),
+        (["a"] * 4, "cue", ["the values 'a'", "without conditions="]),
+        ([None] * 4, "cue", ["no values"]),
+        (["a", "b"] * 2, "queue", ["no condition column", "'queue'", "'cue'"]),
+        (["a", "b"] * 2, {"cue": ("a", "z")}, ["nobody did 'z'"]),
+        (["a", "b"] * 2, {"cue": ("a", "a")}, ["conditions must be"]),
+        (["a", "b"] * 2, {"cue": "ab"}, ["conditions must be"]),
+        (["a", "b"] * 2, {"cue": ("a", "b", "c")}, ["conditions must be"]),
+        (["a", "b"] * 2, {}, ["conditions must be"]),
+        (["a", "b"] * 2, ["cue"], ["conditions must be"]),
+        (["a", "b"] * 2, "response", ["already"]),
+        (["a", "b"] * 2, "subj_idx", ["already"]),
+        (["a", "a", "a", "b"], "cue", ["no usable trial is left", "{'no response': 1}"]),
+    ],
+)
+def test_conditions_that_are_not_two_are_asked_for(cue, conditions, words):
+    response = [0, 1, 1, None if "left" in words[0] else 0]
+    with pytest.raises(ValueError) as question:
+        read_trials(cued(cue, response=response), conditions=conditions)
+    assert all(word in str(question.value) for word in words), question.value
+
+
+def test_people_of_one_condition_are_remarked():
+    told = {"cue": ("a", "b")}
+    (note,) = read_trials(cued(["a", "b", "b", "b"]), conditions=told).notes
+    assert "1 subject (2) did one condition only" in note
+    others = read_trials(cued(["a", "a", "b", "b"]), conditions=told)
+    assert "nobody did both" in others.notes[0]
+    assert others.under("a").subjects == (1,) and others.under("b").subjects == (2,)
 
 
 # --------------------------------------------------------------------------------------------------

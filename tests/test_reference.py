@@ -252,7 +252,9 @@ def test_weighted_draws_are_resampled_by_their_weights(monkeypatch):
 def test_what_the_quadrature_does_not_know_is_refused_in_one_sentence():
     data = study(2, 13)
     for other, known in ((None, "no density"), (lambda *_, **__: 0.0, "another density")):
-        with pytest.raises(ValueError, match=f"^model: EAM has {known} .* el.check.$"):
+        with pytest.raises(
+            ValueError, match=f"^model: EAM has {known}.* el.certify and el.check.$"
+        ):
             exact(data, replace(EAM, density=other))
     with pytest.raises(ValueError, match="^study must be a Study, .*got ndarray"):
         exact(data.trials, EAM)

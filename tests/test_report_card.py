@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+import eamlab as el
 from eamlab.model.eam import EAM
 from eamlab_book import report_card as grades
 from eamlab_book.figures import grades_figure, sbc_figure
@@ -51,9 +52,14 @@ def test_the_interval_of_the_worst_bias_is_that_of_many_studies():
     rng = np.random.default_rng(5)
     median = stats.halfnorm.median()
     sd = 1 / (2 * stats.halfnorm.pdf(median) * np.sqrt(40))
-    half = [
-        np.diff(grades._worst_bias_interval(rng.standard_normal((40, 1))))[0] / 2 for _ in range(50)
-    ]
+    row, half = made_up_row(10, "groups of 5"), []
+    usual = row["per_study"][0]
+    for _ in range(50):
+        studies = [{n: usual[n] | {"bias": 0.0} for n in NAMES} for _ in range(40)]
+        for study in studies:
+            study["mu_nu"]["bias"] = rng.standard_normal()
+        found = grades._summary(row | {"per_study": studies})
+        half.append((found["worst, to"] - found["worst, from"]) / 2)
     assert np.mean(half) == pytest.approx(1.645 * sd, rel=0.25)
 
 
@@ -164,26 +170,34 @@ def test_discretization_is_seen_at_1000_subjects_and_removed_by_the_correction()
     assert z[1000, False] > z[100, False] > z[10, False]
 
 
-@pytest.mark.parametrize("n_subjects", list(grades.EXACT_SBC))
-def test_exact_posterior_passed_simulation_based_calibration(n_subjects):
-    sbc = grades.exact_sbc(n_subjects)
-    assert sbc.settings == grades.EXACT_SBC[n_subjects]
+@pytest.mark.parametrize(("model", "n_subjects"), list(grades.EXACT_SBC))
+def test_exact_posterior_passed_simulation_based_calibration(model, n_subjects):
+    sbc = grades.exact_sbc(n_subjects, getattr(el, model))
+    assert sbc.settings == grades.EXACT_SBC[model, n_subjects]
     n_draws, n_studies = sbc.settings.num_samples, sbc.settings.n_studies
-    for name in NAMES:
+    names = getattr(el, model).prior.names
+    assert set(sbc.ranks) == set(names)
+    for name in names:
         rank = sbc.ranks[name]
         assert rank.shape == (n_studies,) and sbc.mean[name].shape == (n_studies,)
         uniform = (rank + 0.5) / (n_draws + 1)
-        # A right posterior fails each of these in 1 % of cases, over all seven parameters.
-        assert stats.kstest(uniform, "uniform").pvalue > 0.01 / len(NAMES), name
+        # A right posterior fails each of these in 1 % of cases, over all parameters.
+        assert stats.kstest(uniform, "uniform").pvalue > 0.01 / len(names), name
         inside = int((np.abs(uniform - 0.5) < 0.45).sum())
-        assert stats.binomtest(inside, n_studies, 0.9).pvalue > 0.01 / len(NAMES), name
+        assert stats.binomtest(inside, n_studies, 0.9).pvalue > 0.01 / len(names), name
 
 
-@pytest.mark.parametrize("n_subjects", list(grades.EXACT_SBC))
-def test_a_stored_rank_is_what_the_exact_posterior_gives(n_subjects):
-    sbc = grades.exact_sbc(n_subjects)
-    fresh = calibrate_one(Workshop(), sbc.settings, 3)
-    for name in NAMES:
+@pytest.mark.parametrize(
+    ("model", "n_subjects"),
+    [
+        pytest.param(*of, marks=[] if of[0] == "EAM" else pytest.mark.slow)
+        for of in grades.EXACT_SBC
+    ],
+)
+def test_a_stored_rank_is_what_the_exact_posterior_gives(model, n_subjects):
+    sbc = grades.exact_sbc(n_subjects, getattr(el, model))
+    fresh = calibrate_one(Workshop().serving(sbc.settings), sbc.settings, 3)
+    for name in sbc.ranks:
         assert abs(fresh["ranks"][name] - sbc.ranks[name][3]) <= 1, name
         sd = sbc.sd[name][3]
         assert fresh["mean"][name] == pytest.approx(sbc.mean[name][3], abs=0.02 * sd)
@@ -192,6 +206,8 @@ def test_a_stored_rank_is_what_the_exact_posterior_gives(n_subjects):
 def test_a_calibration_that_was_not_made_is_refused():
     with pytest.raises(ValueError, match="n_subjects must be one of"):
         grades.exact_sbc(7)
+    with pytest.raises(ValueError, match="n_subjects must be one of .* for LABORATORY, got 100"):
+        grades.exact_sbc(100, el.LABORATORY)
 
 
 def test_automatic_steps_are_those_that_the_tuning_found_best_or_nearly_so():

@@ -9,15 +9,16 @@ import pytest
 import eamlab as el
 from eamlab_book import report_card, stored, studies
 from eamlab_book.results.registry import RESULTS
+from eamlab_book.results.workshop import Workshop
 from eamlab_book.stored import load_stored, stored_path, write_stored
+from eamlab_book.widgets.composition import load_keys
 from eamlab_book.widgets.film import load_films
-from eamlab_book.widgets.grid import load_grid
 
 NAMES = sorted(path.name for path in stored_path("").glob("*.json"))
 NETWORKS = {
-    "explorer.json": {"global"},
     "films.json": {"global"},
     "grades.json": {"global", "global-pooled"},
+    "grades_laboratory.json": {"laboratory", "laboratory-local"},
     "levers.json": {"global"},
     "readme_figure.json": {"global"},
     "sbc_composed.json": {"global"},
@@ -25,12 +26,13 @@ NETWORKS = {
 }
 """Results of networks; the others are of the exact posterior."""
 SETTINGS = {Path(result.files[0]).name: result.settings for result in RESULTS}
+MODELS = {Path(result.files[0]).name: Workshop().of(result).model for result in RESULTS}
 
 LOADERS = {
     "demo": lambda: studies.load_demo(10),
     "exact": lambda: studies.exact_of(10_000),
     "studies": studies.load_studies,
-    "explorer": load_grid,
+    "explorer": load_keys,
     "films": load_films,
     "grades": report_card.grade_table,
     "grade frame": report_card.grade_frame,
@@ -45,13 +47,16 @@ LOADERS = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_stored_result_is_of_todays_model_settings_and_weights(name):
-    content = load_stored(name, SETTINGS[name])
+    content = load_stored(name, SETTINGS[name], model=MODELS[name])
     assert set(content.get("sha256", {})) == NETWORKS.get(name, set())
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_stored_result_of_another_model_is_refused(name, wider):
-    with pytest.raises(ValueError, match=rf"^{name} was .*mu_nu was \[0.5, 0.3\], is \[0.5, 0.6\]"):
+    mean, sd = MODELS[name].prior["mu_nu"].mean, MODELS[name].prior["mu_nu"].sd
+    with pytest.raises(
+        ValueError, match=rf"^{name} was .*mu_nu was \[{mean}, {sd}\], is \[0.5, 0.6\]"
+    ):
         load_stored(name, SETTINGS[name], model=wider)
 
 
@@ -65,14 +70,15 @@ def test_every_loader_refuses_another_model(name, wider, monkeypatch):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_other_weights_are_refused(name, tmp_path):
-    settings, content = SETTINGS[name], load_stored(name, SETTINGS[name])
+    settings, model = SETTINGS[name], MODELS[name]
+    content = load_stored(name, settings, model=model)
     for network in NETWORKS[name]:
         hashes = content["sha256"] | {network: "0"}
-        write_stored(name, content | {"sha256": hashes}, settings, tmp_path)
+        write_stored(name, content | {"sha256": hashes}, settings, tmp_path, model=model)
         with pytest.raises(
             ValueError, match=f"{name} was made with other weights of the {network} "
         ):
-            load_stored(name, settings, tmp_path)
+            load_stored(name, settings, tmp_path, model=model)
 
 
 def test_weights_beside_a_result_are_those_that_count(tmp_path):
@@ -102,7 +108,7 @@ def test_other_settings_are_refused(then, said, tmp_path):
 
 
 def test_settings_inside_settings_are_named(tmp_path):
-    name = "explorer.json"
+    name = "films.json"
     write_stored(name, {}, SETTINGS[name], tmp_path)
     other = json.loads((tmp_path / name).read_text(encoding="utf-8"))
     other["settings"]["stops"]["d0"] = [1.0]

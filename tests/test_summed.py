@@ -21,11 +21,6 @@ SETTINGS = {"mini_batch_size": 4, "d0": 1.0, "d1": 1.0, "steps": 12, "seed": 3}
 
 
 @pytest.fixture(scope="module")
-def workflow():
-    return el.load_pretrained("global")
-
-
-@pytest.fixture(scope="module")
 def summaries(workflow):
     """Of 23 groups of 5 subjects."""
     trials = el.EAM.sample(1, 115, 30, seed=12)["sim_data"][0]

@@ -126,7 +126,8 @@ def test_a_basic_workflow_becomes_compositional_without_retraining(study):
         summary_network=source.summary_network,
         standardize=None,
     )
-    basic.fit_offline(study, epochs=1, batch_size=4, verbose=0)
+    basic.model = source.model
+    build_networks(basic)
     composed = bf.CompositionalWorkflow.from_basic_workflow(basic)
     composed.model = source.model
     build_networks(composed)

@@ -14,6 +14,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn
@@ -113,14 +114,23 @@ def _parser() -> argparse.ArgumentParser:
     read.set_defaults(run=_read)
     compose = commands.add_parser("compose", help="the population's posterior by the networks")
     _add_file(compose)
-    _add_draws(compose)
-    compose.add_argument("--weights", default="global", help="name of the network (global)")
+    compose.add_argument(
+        "--weights", help="name of the network (global; with --conditions, two-conditions)"
+    )
     compose.add_argument("--folder", type=Path, help="where it is, if it is your own")
-    compose.set_defaults(run=_compose)
+    compose.set_defaults(run=_draw, command="compose")
     exact = commands.add_parser("exact", help="the population's exact posterior, without networks")
     _add_file(exact)
-    _add_draws(exact)
-    exact.set_defaults(run=_exact)
+    exact.add_argument(
+        "--model",
+        choices=("EAM", "LABORATORY", "TWO_CONDITIONS"),
+        help="whose prior (EAM; with --conditions, TWO_CONDITIONS)",
+    )
+    exact.set_defaults(run=_draw, command="exact")
+    for verb in (compose, exact):
+        verb.add_argument("--samples", type=int, default=1000, help="number of draws (1000)")
+        verb.add_argument("--seed", type=int, default=1, help="seed of the draws (1)")
+        verb.add_argument("--out", type=Path, help="folder for draws and summaries, as CSV")
     commands.add_parser("train", help="train a network; see `train --help`")
     return parser
 
@@ -155,6 +165,13 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
         help="beside --coding: a response that is none; ... for all others",
     )
     parser.add_argument(
+        "--conditions",
+        nargs="+",
+        metavar=("COLUMN", "VALUE"),
+        help="column of two conditions; with two values: the first and the second of them, others "
+        "are left out",
+    )
+    parser.add_argument(
         "--missing",
         action="append",
         default=[],
@@ -167,12 +184,6 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_draws(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--samples", type=int, default=1000, help="number of draws (1000)")
-    parser.add_argument("--seed", type=int, default=1, help="seed of the draws (1)")
-    parser.add_argument("--out", type=Path, help="folder for draws and summaries, as CSV")
-
-
 # --------------------------------------------------------------------------------------------------
 # Commands
 # --------------------------------------------------------------------------------------------------
@@ -181,12 +192,25 @@ def _add_draws(parser: argparse.ArgumentParser) -> None:
 def _study(options: argparse.Namespace) -> Any:
     from eamlab.reading import read_trials
 
+    coding = None
+    if options.coding is not None:
+        if len(set(options.coding)) < 2:
+            raise ValueError(f"--coding needs two values, got {options.coding[0]!r} twice.")
+        coding = dict(zip(options.coding, (0, 1), strict=True))
+        coding |= {... if value == "..." else value: None for value in options.no_response}
+    elif options.no_response:
+        raise ValueError("--no-response needs --coding LOWER UPPER.")
+    conditions = options.conditions
+    if conditions:
+        column, *values = conditions
+        conditions = {column: tuple(values)} if values else column
     return read_trials(
         options.file,
         columns=_columns(options) or None,
         unit=options.unit,
         decimal=options.decimal,
-        coding=_coding(options),
+        coding=coding,
+        conditions=conditions,
         missing=options.missing,
         min_trials=options.min_trials,
         rt_range=None if options.rt_range is None else tuple(options.rt_range),
@@ -205,17 +229,6 @@ def _columns(options: argparse.Namespace) -> dict[str, Any]:
     elif subject:
         columns["subject"] = subject if len(subject) > 1 else subject[0]
     return columns
-
-
-def _coding(options: argparse.Namespace) -> dict[Any, int | None] | None:
-    if options.coding is None:
-        if options.no_response:
-            raise ValueError("--no-response needs --coding LOWER UPPER.")
-        return None
-    if len(set(options.coding)) < 2:
-        raise ValueError(f"--coding needs two values, got {options.coding[0]!r} twice.")
-    none = {... if value == "..." else value: None for value in options.no_response}
-    return dict(zip(options.coding, (0, 1), strict=True)) | none
 
 
 def _in_options(text: str) -> str:
@@ -248,6 +261,8 @@ def _parts(name: str, value: Any) -> Iterable[str]:
             yield _option(name, bounds[0], bounds[1])
         none = (key for key, bound in value.items() if bound is None)
         yield from (_option("no-response", "..." if key is ... else key) for key in none)
+    elif name == "conditions":
+        yield from (_option(name, column, *values) for column, values in value.items())
     elif name == "missing":
         yield from (_option(name, x) for x in value)
     else:
@@ -269,20 +284,14 @@ def _info(options: argparse.Namespace) -> None:
             continue
     print(f"weights: {package / 'weights'}")
     for file in sorted((package / "weights").glob("*.json")):
-        print(f"  {_card_line(file)}")
-
-
-def _card_line(file: Path) -> str:
-    card = json.loads(file.read_text(encoding="utf-8"))
-    sizes = card["training"]["group_sizes"]
-    groups = (
-        f"groups of {min(sizes)} to {max(sizes)}" if len(sizes) > 1 else f"groups of {sizes[0]}"
-    )
-    what = "single subjects" if card["kind"] == "local" else groups
-    return (
-        f"{card['name']}: {what}, {card['parameters']:,} parameters, preset {card['preset']}, made "
-        f"{card['made']} with BayesFlow {card['versions']['bayesflow']}"
-    )
+        card = json.loads(file.read_text(encoding="utf-8"))
+        sizes = sorted(set(card["training"]["group_sizes"]))
+        groups = f"groups of {sizes[0]}" + (f" to {sizes[-1]}" if len(sizes) > 1 else "")
+        what = "single subjects" if card["kind"] == "local" else groups
+        print(
+            f"  {card['name']}: {what}, {card['parameters']:,} parameters, preset "
+            f"{card['preset']}, made {card['made']} with BayesFlow {card['versions']['bayesflow']}"
+        )
 
 
 def _read(options: argparse.Namespace) -> None:
@@ -291,44 +300,36 @@ def _read(options: argparse.Namespace) -> None:
     print(study.table.describe().loc[["mean", "min", "max"]].round(3).to_string())
 
 
-def _compose(options: argparse.Namespace) -> None:
-    _positive(options)
-    study = _study(options)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from eamlab.composition.posterior import compose
-    from eamlab.workflows import load_pretrained
-
-    workflow = load_pretrained(options.weights, folder=options.folder)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        draws = compose(workflow, study, num_samples=options.samples, seed=options.seed)
-    _report(options, study, draws, [w for w in caught if w.category is UserWarning])
-
-
-def _exact(options: argparse.Namespace) -> None:
-    _positive(options)
-    study = _study(options)
-    from eamlab.model.eam import EAM
-    from eamlab.reference.posterior import ReferenceWarning, exact
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ReferenceWarning)
-        draws = exact(study, EAM, options.samples, seed=options.seed)
-    _report(options, study, draws, caught)
-
-
-def _positive(options: argparse.Namespace) -> None:
-    """Refuse before anything takes time."""
+def _draw(options: argparse.Namespace) -> None:
+    """Draw by networks or exactly, print the summary, write what is asked for."""
+    # Refuse before anything takes time.
     if options.samples < 1:
         raise ValueError(f"--samples must be at least 1, got {options.samples}.")
     if options.seed < 0:
         raise ValueError(f"--seed must not be negative, got {options.seed}.")
+    study = _study(options)
+    shown: type[UserWarning] = UserWarning
+    if options.command == "compose":
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        from eamlab.composition.posterior import compose
+        from eamlab.workflows import load_pretrained
 
+        usual = "two-conditions" if options.conditions else "global"
+        workflow = load_pretrained(options.weights or usual, folder=options.folder)
+        verb = partial(compose, workflow, study, num_samples=options.samples)
+    else:
+        import eamlab as el
+        from eamlab.reference.posterior import ReferenceWarning
 
-def _report(options: argparse.Namespace, study: Any, draws: Any, caught: Sequence[Any]) -> None:
+        model = getattr(el, options.model or ("TWO_CONDITIONS" if options.conditions else "EAM"))
+        verb, shown = partial(el.exact, study, model, options.samples), ReferenceWarning
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", shown)
+        draws = verb(seed=options.seed)
     print(_in_options(str(study)))
     for warning in caught:
-        print(f"warning: {warning.message}", file=sys.stderr)
+        if warning.category in (UserWarning, shown):
+            print(f"warning: {warning.message}", file=sys.stderr)
     print(draws.summary().to_string(float_format="{:.3f}".format))
     if options.out is not None:
         files = draws.write(options.out, study)

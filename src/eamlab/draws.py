@@ -22,7 +22,7 @@ from eamlab.model.model import Model
 if TYPE_CHECKING:
     from eamlab.study import Study
 
-__all__ = ["Draws", "as_draws", "group_array"]
+__all__ = ["Draws", "as_draws", "group_array", "model_of_draws"]
 
 FloatArray = NDArray[np.float64]
 
@@ -31,6 +31,8 @@ _QUANTILES = {"q05": 0.05, "median": 0.5, "q95": 0.95}
 
 class Draws(Mapping[str, FloatArray]):
     """Draws of one study's posterior, by name.
+
+    ``b - a`` are the draws of the difference between two groups of people.
 
     Parameters
     ----------
@@ -75,10 +77,9 @@ class Draws(Mapping[str, FloatArray]):
         self._values = {k: np.asarray(v, dtype=float) for k, v in values.items()}
         _check_shapes(self._values, subjects)
         self.model = model
-        plain = {
+        self.settings = {
             k: v.item() if isinstance(v, np.generic) else v for k, v in (settings or {}).items()
         }
-        self.settings = plain
         self.subjects = None if subjects is None else tuple(subjects)
         self.warnings, self.diagnostics = tuple(warnings), dict(diagnostics or {})
         self.summaries, self.path, self.times = summaries, path, times
@@ -102,6 +103,52 @@ class Draws(Mapping[str, FloatArray]):
 
     def _repr_html_(self) -> str:
         return str(self.summary().round(3).to_html(max_rows=20))
+
+    def __sub__(self, other: Draws) -> Draws:
+        """Return the draws of how much larger the group's parameters are than in another group.
+
+        That is right for *other people* in each of two conditions, whose posteriors are
+        independent. Draws are paired at random, since those of one seed share their noise. For the
+        same people it claims too much doubt: read both conditions as one study,
+        `eamlab.read_trials` with ``conditions=``, and take a model of both.
+
+        Parameters
+        ----------
+        other : Draws
+            As many, of the same model.
+
+        Returns
+        -------
+        Draws
+            Of the group's parameters; of no model, since a difference is not one of its parameters.
+
+        Raises
+        ------
+        ValueError
+            If the other draws are not as many, of another model, or of other parameters.
+        """
+        if not isinstance(other, Draws):
+            return NotImplemented
+        if self.model and other.model:
+            how = "take draws of one model"
+            self.model.check_made_with(other.model.description(), "what is subtracted", how)
+        if set(self.group_names) != set(other.group_names):
+            raise ValueError(
+                f"what is subtracted has the group parameters {other.group_names}, the other "
+                f"draws have {self.group_names}; take the same."
+            )
+        if self.num_samples != other.num_samples:
+            raise ValueError(
+                f"what is subtracted has {other.num_samples} draws, the other {self.num_samples}; "
+                "take as many: num_samples="
+            )
+        names = self.group_names
+        shuffled = np.random.default_rng(0).permutation(self.num_samples)
+        return Draws(
+            {k: self[k] - other[k][shuffled] for k in names},
+            mean={k: self.mean[k] - other.mean[k] for k in names},
+            sd={k: float(np.hypot(self.sd[k], other.sd[k])) for k in names},
+        )
 
     @property
     def num_samples(self) -> int:
@@ -165,7 +212,13 @@ class Draws(Mapping[str, FloatArray]):
         ids = self.subjects or range(self.n_subjects)
         for k in self.person_names:
             rows |= {(k, j): x for j, x in zip(ids, self._values[k].T, strict=True)}
-        table = _summarized(rows)
+        values = np.stack(list(rows.values()))
+        table = pd.DataFrame(
+            {"mean": values.mean(axis=1), "sd": values.std(axis=1, ddof=1)},
+            index=pd.MultiIndex.from_tuples(rows, names=["parameter", "subject"]),
+        )
+        for name, q in _QUANTILES.items():
+            table[name] = np.quantile(values, q, axis=1)
         return table if self.person_names else table.droplevel("subject")
 
     def to_arviz(self, study: Study | None = None, **options: Any) -> Any:
@@ -238,17 +291,6 @@ def _check_shapes(values: Mapping[str, FloatArray], subjects: Sequence[Any] | No
         )
 
 
-def _summarized(rows: Mapping[tuple[str, Any], FloatArray]) -> pd.DataFrame:
-    values = np.stack(list(rows.values()))
-    table = pd.DataFrame(
-        {"mean": values.mean(axis=1), "sd": values.std(axis=1, ddof=1)},
-        index=pd.MultiIndex.from_tuples(rows, names=["parameter", "subject"]),
-    )
-    for name, q in _QUANTILES.items():
-        table[name] = np.quantile(values, q, axis=1)
-    return table
-
-
 def as_draws(draws: Any, name: str = "draws") -> Draws:
     """Return the `Draws` of one study that a function was given.
 
@@ -268,6 +310,20 @@ def as_draws(draws: Any, name: str = "draws") -> Draws:
             f"{name} must be the draws of one study, got those of {len(draws)}; take one at a time."
         )
     raise ValueError(f"{name} must be Draws, got {type(draws).__name__}.")
+
+
+def model_of_draws(draws: Any) -> Model:
+    """Return the model whose parameters the draws are of.
+
+    Raises
+    ------
+    ValueError
+        If they do not say it.
+    """
+    model = as_draws(draws).model
+    if model is None:
+        raise ValueError("draws do not say of which model they are; give model= to Draws.")
+    return model
 
 
 def group_array(draws: Any, model: Model, name: str = "draws") -> FloatArray:

@@ -13,6 +13,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from eamlab import __version__
+from eamlab.draws import model_of_draws
 from eamlab.model.model import Model, check_count, generator
 from eamlab.study import Study, as_study
 
@@ -43,20 +46,28 @@ def write(
     **options: Any,
 ) -> dict[str, Path]:
     """Write draws and summaries of one study into a folder; see `Draws.write`."""
-    _check_finite(draws)
+    _check(draws, study)
     # Everything is made before the first file is written, so that an error leaves none.
     tables = _tables(draws, study)
     writers: dict[str, Callable] = {
         f"{name}.csv": partial(table.to_csv, index=False) for name, table in tables.items()
     }
     if netcdf:
-        engine = _engine()
+        engines = {"h5netcdf": "h5netcdf", "netcdf4": "netCDF4"}
+        found = [e for e, module in engines.items() if importlib.util.find_spec(module)]
+        if not found:
+            raise ImportError(_MISSING.format("h5netcdf"))
         tree = to_datatree(draws, study, **options)
-        writers["posterior.nc"] = partial(tree.to_netcdf, engine=engine)
+        writers["posterior.nc"] = partial(tree.to_netcdf, engine=found[0])
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name, writer in writers.items():
-        _replace(folder / name, writer)
+        scratch = folder / f".{name}.{os.getpid()}.tmp"
+        try:
+            writer(scratch)
+            os.replace(scratch, folder / name)
+        finally:
+            scratch.unlink(missing_ok=True)
     return {Path(name).stem: folder / name for name in writers}
 
 
@@ -92,20 +103,36 @@ def to_datatree(
     ValueError, ImportError
         If draws are not finite or not those of the study's people; if packages are missing.
     """
-    xarray = _xarray()
-    _check_finite(draws)
+    try:
+        import xarray
+    except ImportError as error:
+        raise ImportError(_MISSING.format("xarray")) from error
+    if not hasattr(xarray, "DataTree"):
+        raise ImportError(_MISSING.format("xarray 2024.10 or later"))
+    study = None if study is None else as_study(study)
+    _check(draws, study)
     groups = {"posterior": _posterior(xarray, draws, study)}
     if study is not None:
-        study = as_study(study)
-        _check_people(draws, study)
-        coords = _obs_coords(study)
         frame = study.frame
+        ids = np.asarray(_ids(study.subjects))
+        owner = np.repeat(np.arange(len(study)), study.n_trials)
+        coords = {"obs": np.arange(len(owner)), "obs_subject": ("obs", ids[owner])}
         seen = {k: ("obs", frame[k].to_numpy()) for k in ("choice", "rt")}
         groups["observed_data"] = xarray.Dataset(seen, coords)
         if draws.person_names:
             groups |= _per_trial(xarray, draws, study, coords, predictive_draws, seed)
+    attributes = {
+        "created_at": datetime.now(UTC).isoformat(),
+        "creation_library": "eamlab",
+        "creation_library_version": __version__,
+        "inference_library": "eamlab",
+        "inference_library_version": __version__,
+        "sample_dims": ["chain", "draw"],
+        "settings": json.dumps(draws.settings, default=str),
+        "model": "" if draws.model is None else json.dumps(draws.model.description()),
+    }
     for dataset in groups.values():
-        dataset.attrs |= _attributes(draws)
+        dataset.attrs |= attributes
     return xarray.DataTree.from_dict(groups)
 
 
@@ -137,8 +164,7 @@ def predict(draws: Draws, study: Study, *, num_samples: int = 50, seed: int = 0)
         If draws are not finite, have no people, or not those of the study.
     """
     study = as_study(study)
-    _check_finite(draws)
-    _check_people(draws, study)
+    _check(draws, study)
     if not draws.person_names:
         raise ValueError("draws hold no people's parameters; draw them with el.people.")
     chosen = _spread(draws.num_samples, check_count("num_samples", num_samples))
@@ -166,7 +192,6 @@ def _tables(draws: Draws, study: Study | None) -> dict[str, pd.DataFrame]:
     if draws.person_names:
         people = draws.summary().drop(list(draws.group_names), level="parameter").reset_index()
         if study is not None:
-            _check_people(draws, study)
             trials = dict(zip(study.subjects or (), study.n_trials.tolist(), strict=True))
             people.insert(2, "n_trials", people["subject"].map(trials))
         order = {j: i for i, j in enumerate(dict.fromkeys(people["subject"]))}
@@ -231,11 +256,6 @@ def _log_likelihood(draws: Draws, study: Study, chosen: NDArray[np.intp]) -> NDA
         for k in (*model.person_names, *model.shared)
     }
     values = model.log_density(trials.astype(float), taken)
-    _warn_of_impossible(values, owner, study)
-    return values
-
-
-def _warn_of_impossible(values: NDArray, owner: NDArray[np.intp], study: Study) -> None:
     impossible = np.isneginf(values)
     if impossible.any():
         people = np.unique(owner[impossible.any(axis=0)])[:5]
@@ -247,29 +267,7 @@ def _warn_of_impossible(values: NDArray, owner: NDArray[np.intp], study: Study) 
             UserWarning,
             stacklevel=2,
         )
-
-
-def _obs_coords(study: Study) -> dict[str, Any]:
-    owner = np.repeat(np.arange(len(study)), study.n_trials)
-    ids = np.asarray(_ids(study.subjects or ()))[owner]
-    return {"obs": np.arange(len(owner)), "obs_subject": ("obs", ids)}
-
-
-def _attributes(draws: Draws) -> dict[str, Any]:
-    from datetime import UTC, datetime
-
-    from eamlab import __version__
-
-    return {
-        "created_at": datetime.now(UTC).isoformat(),
-        "creation_library": "eamlab",
-        "creation_library_version": __version__,
-        "inference_library": "eamlab",
-        "inference_library_version": __version__,
-        "sample_dims": ["chain", "draw"],
-        "settings": json.dumps(draws.settings, default=str),
-        "model": "" if draws.model is None else json.dumps(draws.model.description()),
-    }
+    return values
 
 
 # --------------------------------------------------------------------------------------------------
@@ -278,23 +276,23 @@ def _attributes(draws: Draws) -> dict[str, Any]:
 
 
 def _model(draws: Draws) -> Model:
-    if draws.model is None:
-        raise ValueError("draws do not say of which model they are; give model= to Draws.")
-    needed = (*draws.model.person_names, *draws.model.shared)
+    """The model of draws that hold everything its trials need."""
+    model = model_of_draws(draws)
+    needed = (*model.person_names, *model.shared)
     missing = [name for name in needed if name not in draws]
     if missing:
         raise ValueError(f"draws lack {missing}; trials need all of {needed}.")
-    return draws.model
+    return model
 
 
-def _check_finite(draws: Draws) -> None:
+def _check(draws: Draws, study: Study | None) -> None:
+    """Refuse draws that are not finite, or of other people than the study's."""
     for name, x in draws.items():
         bad = int(np.sum(~np.isfinite(x)))
         if bad:
             raise ValueError(f"draws[{name!r}] has {bad} of {x.size} values that are not finite.")
-
-
-def _check_people(draws: Draws, study: Study) -> None:
+    if study is None:
+        return
     if draws.person_names and (draws.subjects or tuple(range(draws.n_subjects))) != study.subjects:
         raise ValueError(
             f"draws are of {draws.n_subjects} people, study has {len(study)}, or other ids; give "
@@ -311,33 +309,6 @@ def _ids(subjects: Any) -> list[Any]:
     """Ids of the people, all numbers or all text."""
     plain = all(type(x) is int for x in subjects)
     return list(subjects) if plain else [str(x) for x in subjects]
-
-
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file under another name beside its place, then move it there."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(scratch)
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
-
-
-def _xarray() -> Any:
-    try:
-        import xarray
-    except ImportError as error:
-        raise ImportError(_MISSING.format("xarray")) from error
-    if not hasattr(xarray, "DataTree"):
-        raise ImportError(_MISSING.format("xarray 2024.10 or later"))
-    return xarray
-
-
-def _engine() -> str:
-    for engine, module in {"h5netcdf": "h5netcdf", "netcdf4": "netCDF4"}.items():
-        if importlib.util.find_spec(module) is not None:
-            return engine
-    raise ImportError(_MISSING.format("h5netcdf"))
 
 
 _MISSING = (

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import wasserstein_distance
+from scipy.stats import binomtest, wasserstein_distance
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
@@ -152,14 +152,27 @@ def grade(
     if not 0.0 < level < 1.0:
         raise ValueError(f"level must be between 0 and 1; got {level!r}.")
     draws, key = as_draws(draws), as_draws(key, "key")
-    _check_together(draws, key)
+    missing = [name for name in key if name not in draws]
+    if missing:
+        raise ValueError(f"draws lack {missing} of the key; they have {tuple(draws)}.")
+    if draws.model is not None and key.model is not None:
+        draws.model.check_made_with(key.model.description(), "key", "el.exact(study, draws.model)")
+    ids = [d.subjects for d in (draws, key) if d.subjects is not None]
+    if key.person_names and len(set(ids)) > 1:
+        raise ValueError("draws and key are of different subjects; give those of the same study.")
     names, theirs = _columns(key, tuple(key), "key")
     _, ours = _columns(draws, tuple(key), "draws")
     moments = np.stack([_flat(key.mean, key), _flat(key.sd, key)], axis=1)
     if not (moments[:, 1] > 0.0).all():
         raise ValueError("key has a parameter whose draws are all equal; nothing to compare to.")
-    values = _truth(truth, key)
-    rows = [_row(ours[:, i], theirs[:, i], moments[i], values[i], level) for i in range(len(names))]
+    values = {}
+    for name, x in key.items():  # NaN where not known
+        value = np.asarray((truth or {}).get(name, np.nan), dtype=float)
+        if value.ndim and value.shape != x.shape[1:]:
+            raise ValueError(f"truth[{name!r}] must have shape {x.shape[1:]}; got {value.shape}.")
+        values[name] = np.broadcast_to(value, x.shape[1:])
+    true = _flat(values, key)
+    rows = [_row(ours[:, i], theirs[:, i], moments[i], true[i], level) for i in range(len(names))]
     test = c2st(ours, theirs, seed=seed) if classify else None
     return Grade(pd.DataFrame(rows, index=pd.Index(names, name="parameter")), test, level)
 
@@ -194,9 +207,26 @@ def grade_many(grades: Sequence[Grade], *, seed: int = 0) -> GradeSummary:
     rows = []
     for name in index:
         study = pd.DataFrame([g.table.loc[name] for g in grades]).astype(float)
-        rows.append(_summary_row(study, rng))
-    table = pd.DataFrame(rows, index=index)
-    return GradeSummary(table, _summary_c2st(grades, rng), len(grades), grades)
+        row: dict[str, float] = {}
+        for measure, (column, statistic) in _MEASURES.items():
+            row |= _with_interval(measure, study[column].to_numpy(), statistic, rng)
+        for measure, column in (("coverage", "covered"), ("exact_coverage", "exact_covered")):
+            known = study[column].dropna()
+            ends = [np.nan, np.nan]
+            if len(known):
+                share = binomtest(int(known.sum()), len(known))
+                ends = share.proportion_ci(0.95, "wilson")
+            row |= {measure: known.mean(), f"{measure}_low": ends[0], f"{measure}_high": ends[1]}
+        rows.append(row)
+    tests = [g.c2st for g in grades if g.c2st is not None]
+    told: dict[str, float] = dict.fromkeys(
+        ("accuracy", "accuracy_low", "accuracy_high", "chance", "share_told_apart"), np.nan
+    )
+    if tests:
+        told |= _with_interval("accuracy", np.array([t.accuracy for t in tests]), np.mean, rng)
+        told["chance"] = float(np.mean([t.chance for t in tests]))
+        told["share_told_apart"] = float(np.mean([t.differs for t in tests]))
+    return GradeSummary(pd.DataFrame(rows, index=index), pd.Series(told), len(grades), grades)
 
 
 def c2st(
@@ -263,17 +293,6 @@ def _accuracies(x: FloatArray, labels: FloatArray, folds: int, seed: int) -> Flo
     return hits / len(x)
 
 
-def _check_together(draws: Draws, key: Draws) -> None:
-    missing = [name for name in key if name not in draws]
-    if missing:
-        raise ValueError(f"draws lack {missing} of the key; they have {tuple(draws)}.")
-    if draws.model is not None and key.model is not None:
-        draws.model.check_made_with(key.model.description(), "key", "el.exact(study, draws.model)")
-    ids = [d.subjects for d in (draws, key) if d.subjects is not None]
-    if key.person_names and len(set(ids)) > 1:
-        raise ValueError("draws and key are of different subjects; give those of the same study.")
-
-
 def _columns(source: Draws, names: Sequence[str], label: str) -> tuple[list[str], FloatArray]:
     """Names and draws (S, d), people's parameters one by one, after checks."""
     columns: dict[str, FloatArray] = {}
@@ -297,17 +316,6 @@ def _columns(source: Draws, names: Sequence[str], label: str) -> tuple[list[str]
 def _flat(values: Mapping[str, Any], key: Draws) -> FloatArray:
     """Numbers and arrays (J,) of the key's parameters end to end."""
     return np.concatenate([np.atleast_1d(np.asarray(values[name], float)) for name in key])
-
-
-def _truth(truth: Mapping[str, Any] | None, key: Draws) -> FloatArray:
-    """True values in order, NaN where not known."""
-    values = {}
-    for name, x in key.items():
-        value = np.asarray(np.nan if truth is None else truth.get(name, np.nan), dtype=float)
-        if value.ndim and value.shape != x.shape[1:]:
-            raise ValueError(f"truth[{name!r}] must have shape {x.shape[1:]}; got {value.shape}.")
-        values[name] = np.broadcast_to(value, x.shape[1:])
-    return _flat(values, key)
 
 
 def _row(
@@ -337,30 +345,13 @@ def _covers(draws: FloatArray, truth: float, level: float) -> float:
     return float(low <= truth <= high)
 
 
-def _rms(x: FloatArray) -> float:
-    return float(np.sqrt(np.mean(np.square(x))))
-
-
 _MEASURES: dict[str, tuple[str, Callable[[FloatArray], Any]]] = {
     "bias": ("bias", np.mean),
-    "bias_rms": ("bias", _rms),
+    "bias_rms": ("bias", lambda x: np.sqrt(np.mean(np.square(x)))),
     # Ratios average on the log scale: 1/2 and 2 cancel.
     "sd_ratio": ("sd_ratio", lambda x: np.exp(np.mean(np.log(np.maximum(x, 1e-12))))),
     "wasserstein": ("wasserstein", np.mean),
 }
-
-
-def _summary_row(study: pd.DataFrame, rng: np.random.Generator) -> dict[str, float]:
-    """Value and interval of each measure of one parameter."""
-    row: dict[str, float] = {}
-    for name, (column, statistic) in _MEASURES.items():
-        row |= _with_interval(name, study[column].to_numpy(), statistic, rng)
-    for name, column in (("coverage", "covered"), ("exact_coverage", "exact_covered")):
-        known = study[column].dropna().to_numpy()
-        low, high = _wilson(known)
-        mean = known.mean() if len(known) else np.nan
-        row |= {name: mean, f"{name}_low": low, f"{name}_high": high}
-    return row
 
 
 def _with_interval(
@@ -370,26 +361,3 @@ def _with_interval(
     draws = [float(statistic(rng.choice(x, len(x)))) for _ in range(_N_BOOTSTRAP)]
     low, high = np.quantile(draws, [0.025, 0.975])
     return {name: float(statistic(x)), f"{name}_low": low, f"{name}_high": high}
-
-
-def _wilson(hits: FloatArray) -> tuple[float, float]:
-    """Wilson's 95 % interval of a proportion; NaN without data."""
-    n = len(hits)
-    if n == 0:
-        return np.nan, np.nan
-    p, z2 = float(hits.mean()), 1.959964**2
-    center = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = np.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n))) / (1 + z2 / n)
-    return center - half, center + half
-
-
-def _summary_c2st(grades: Sequence[Grade], rng: np.random.Generator) -> pd.Series:
-    """Mean accuracy with interval, mean chance level, share told apart; NaN without tests."""
-    tests = [g.c2st for g in grades if g.c2st is not None]
-    if not tests:
-        empty = ("accuracy", "accuracy_low", "accuracy_high", "chance", "share_told_apart")
-        return pd.Series({name: np.nan for name in empty})
-    row = _with_interval("accuracy", np.array([t.accuracy for t in tests]), np.mean, rng)
-    row["chance"] = float(np.mean([t.chance for t in tests]))
-    row["share_told_apart"] = float(np.mean([t.differs for t in tests]))
-    return pd.Series(row)

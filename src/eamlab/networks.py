@@ -94,12 +94,12 @@ def fastest_responses(trials: Tensor) -> Tensor:
     return ops.log(ops.min(ops.maximum(rt, _SHORTEST_RT) + other + missing, axis=-2)) + 0.5
 
 
-def _mlp(widths: Sequence[int], name: str) -> keras.Sequential:
+def mlp(widths: Sequence[int], name: str) -> keras.Sequential:
     layers = [keras.layers.Dense(w, activation="silu") for w in widths]
     return keras.Sequential(layers, name=name)
 
 
-def _log_size(size: Tensor) -> Tensor:
+def log_size(size: Tensor) -> Tensor:
     """Return log of a set's size as a feature of order one."""
     return 0.3 * ops.log(size)
 
@@ -117,8 +117,8 @@ class _SetSummary(SummaryNetwork):
         super().__init__(**kwargs)
         self.summary_dim = summary_dim
         self.trial_widths, self.subject_widths = tuple(trial_widths), tuple(subject_widths)
-        self.trial_net = _mlp(self.trial_widths, "trial_net")
-        self.subject_net = _mlp(self.subject_widths, "subject_net")
+        self.trial_net = mlp(self.trial_widths, "trial_net")
+        self.subject_net = mlp(self.subject_widths, "subject_net")
         self.out = keras.layers.Dense(summary_dim, name="out")
 
     def embed_subjects(self, trials: Tensor) -> Tensor:
@@ -131,7 +131,7 @@ class _SetSummary(SummaryNetwork):
         n_trials = ops.sum(there, axis=-2)
         h = self.trial_net(trial_features(trials))
         pooled = [ops.sum(h * there, axis=-2) / n_trials, fastest_responses(trials)]
-        return self.subject_net(ops.concatenate([*pooled, _log_size(n_trials)], axis=-1))
+        return self.subject_net(ops.concatenate([*pooled, log_size(n_trials)], axis=-1))
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
@@ -189,7 +189,7 @@ class GroupSummary(_SetSummary):
         super().__init__(summary_dim=summary_dim, **kwargs)
         self.group_widths, self.n_spreads = tuple(group_widths), n_spreads
         self.estimates = keras.layers.Dense(n_spreads, name="estimates")
-        self.group_net = _mlp(self.group_widths, "group_net")
+        self.group_net = mlp(self.group_widths, "group_net")
 
     def call(self, x: Tensor, training: bool = False, **kwargs: Any) -> Tensor:
         """Summarize each group.
@@ -202,7 +202,7 @@ class GroupSummary(_SetSummary):
         mean = ops.mean(subjects, axis=-2)
         n_subjects = ops.cast(ops.shape(x)[-3], x.dtype) * ops.ones_like(mean[..., :1])
         pooled = ops.concatenate(
-            [mean, ops.log(variance + _LEAST_VARIANCE), _log_size(n_subjects)], axis=-1
+            [mean, ops.log(variance + _LEAST_VARIANCE), log_size(n_subjects)], axis=-1
         )
         return self.out(ops.concatenate([self.group_net(pooled), pooled], axis=-1))
 
@@ -379,7 +379,7 @@ class AnchoredDiffusionModel(CompiledDiffusionModel):
         mean, precision = self.anchor(conditions, dim)
         own = ops.diagonal(precision, axis1=-2, axis2=-1)
         snr = ops.exp(log_snr_t)[..., None] * ops.eye(dim, dtype=xz.dtype)
-        pull = _apply(precision, mean) + alpha_t / ops.square(sigma_t) * xz
+        pull = apply(precision, mean) + alpha_t / ops.square(sigma_t) * xz
         gaussian = ops.solve(precision + snr, pull[..., None])[..., 0]
         return gaussian + self.residual(
             xz, log_snr_t, conditions, mean=mean, own=own, training=training, **subnet_kwargs
@@ -394,7 +394,7 @@ class AnchoredDiffusionModel(CompiledDiffusionModel):
         **kwargs: Any,
     ) -> dict[str, Tensor]:
         """Compute the noise loss at several levels per group, and the Gaussian's likelihood."""
-        _refuse_masks(kwargs, ("observed_condition_mask",), "reads its Gaussian from all of them")
+        refuse_masks(kwargs, ("observed_condition_mask",), "reads its Gaussian from all of them")
 
         def repeated(values: Any) -> Any:
             batched = getattr(values, "shape", ())[:1] == x.shape[:1]
@@ -404,7 +404,7 @@ class AnchoredDiffusionModel(CompiledDiffusionModel):
         metrics = super().compute_metrics(repeated(x), repeated(conditions), stage=stage, **many)
         mean, precision = self.anchor(conditions, x.shape[-1])
         gap = x - mean
-        square = ops.sum(gap * _apply(precision, gap), axis=-1)
+        square = ops.sum(gap * apply(precision, gap), axis=-1)
         surprise = weighted_mean(0.5 * (square - ops.slogdet(precision)[1]), sample_weight)
         return metrics | {"loss": metrics["loss"] + self.anchor_weight * surprise}
 
@@ -422,12 +422,12 @@ def _gaussian(values: Tensor, dim: int, known: Tensor | float = 1.0) -> tuple[Te
     """
     mean, scale = known * values[..., :dim], known * ops.exp(values[..., dim : 2 * dim])
     eye = ops.eye(dim, dtype=values.dtype)
-    below = _lower(values[..., 2 * dim : 2 * dim + dim * (dim - 1) // 2], dim)
+    below = lower(values[..., 2 * dim : 2 * dim + dim * (dim - 1) // 2], dim)
     factor = scale[..., None] * (below + eye)
     return mean, ops.matmul(factor, ops.swapaxes(factor, -1, -2)) + eye
 
 
-_TARGET_MASKS = (
+TARGET_MASKS = (
     "fixed_target_mask",
     "fixed_target_value",
     "infer_target_mask",
@@ -435,7 +435,7 @@ _TARGET_MASKS = (
 )
 
 
-def _refuse_masks(given: Mapping[str, Any], names: Sequence[str], why: str) -> None:
+def refuse_masks(given: Mapping[str, Any], names: Sequence[str], why: str) -> None:
     """Refuse BayesFlow's masks that an anchored network cannot honour."""
     found = [name for name in names if given.get(name) is not None]
     if found:
@@ -450,11 +450,11 @@ def _known(conditions: Tensor) -> Tensor:
     return ops.cast(ops.any(conditions != 0.0, axis=-1, keepdims=True), conditions.dtype)
 
 
-def _apply(matrix: Tensor, vector: Tensor) -> Tensor:
+def apply(matrix: Tensor, vector: Tensor) -> Tensor:
     return ops.matmul(matrix, vector[..., None])[..., 0]
 
 
-def _lower(values: Tensor, dim: int) -> Tensor:
+def lower(values: Tensor, dim: int) -> Tensor:
     """Fill strictly lower triangular matrices (..., dim, dim) row by row."""
     index = np.zeros((dim, dim), dtype="int32")
     index[np.tril_indices(dim, -1)] = np.arange(1, dim * (dim - 1) // 2 + 1)
@@ -501,7 +501,7 @@ class AnchoredConsistencyModel(StableConsistencyModel):
         self.population = tuple((int(mean), int(log_sd)) for mean, log_sd in population)
         self.prior_means, self.prior_sds = tuple(prior_means), tuple(prior_sds)
         self.anchor_widths = tuple(anchor_widths)
-        self.anchor_net = _mlp(self.anchor_widths, "anchor_net")
+        self.anchor_net = mlp(self.anchor_widths, "anchor_net")
         dim = len(self.population)
         self.anchor_out = keras.layers.Dense(2 * dim + dim * (dim - 1) // 2, name="anchor_out")
 
@@ -535,12 +535,10 @@ class AnchoredConsistencyModel(StableConsistencyModel):
         **kwargs: Any,
     ) -> dict[str, Tensor]:
         """Compute the consistency loss in w and the Gaussian's likelihood, which alone moves it."""
-        _refuse_masks(
-            kwargs, _TARGET_MASKS, "infers all targets together, in coordinates of its own"
-        )
+        refuse_masks(kwargs, TARGET_MASKS, "infers all targets together, in coordinates of its own")
         mu, sigma = self._population(conditions)
         mean, factor = self.anchor(conditions)
-        w = _apply(ops.swapaxes(factor, -1, -2), (x - mu) / sigma - mean)
+        w = apply(ops.swapaxes(factor, -1, -2), (x - mu) / sigma - mean)
         diagonal = ops.diagonal(factor, axis1=-2, axis2=-1)
         surprise = ops.sum(0.5 * ops.square(w) - ops.log(diagonal), axis=-1)
         metrics = super().compute_metrics(
@@ -549,9 +547,7 @@ class AnchoredConsistencyModel(StableConsistencyModel):
         return metrics | {"loss": metrics["loss"] + weighted_mean(surprise, sample_weight)}
 
     def _inverse(self, z: Tensor, conditions: Tensor = None, **kwargs: Any) -> Tensor:
-        _refuse_masks(
-            kwargs, _TARGET_MASKS, "infers all targets together, in coordinates of its own"
-        )
+        refuse_masks(kwargs, TARGET_MASKS, "infers all targets together, in coordinates of its own")
         mu, sigma = self._population(conditions)
         mean, factor = self.anchor(conditions)
         w = super()._inverse(z, conditions, **kwargs)

@@ -34,18 +34,17 @@ response time and accuracy. *Psychonomic Bulletin & Review, 14*, 3-22.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from eamlab.draws import Draws, as_draws, group_array
-from eamlab.model.eam import simulate_decisions
+from eamlab.draws import Draws, group_array, model_of_draws
 from eamlab.model.model import Model, check_count, generator
-from eamlab.study import Study, as_study
+from eamlab.study import DECISION, Study, as_study
 
 __all__ = ["TOLERANCE", "Comparison", "PredictiveCheck", "check"]
 
@@ -101,55 +100,50 @@ class _Studies(NamedTuple):
     quartiles: FloatArray  # (3, ..., J) in seconds
     iqr: FloatArray  # (..., J) in seconds
 
+    @classmethod
+    def of(cls, data: NDArray) -> _Studies:
+        """Prepare studies (..., J, n, 2), in which ``rt`` is 0 where a trial is missing."""
+        choice, rt = data[..., 0].astype(float), data[..., 1].astype(float)
+        there = rt > 0
+        n = there.sum(axis=-1)
+        ordered = np.sort(np.where(there, rt, np.inf), axis=-1)
+        ranks = np.round(np.multiply.outer(n - 1, (0.25, 0.5, 0.75))).astype(int)
+        quartiles = np.moveaxis(np.take_along_axis(ordered, ranks, axis=-1), -1, 0)
+        iqr = np.maximum(quartiles[2] - quartiles[0], _LEAST_IQR)
+        return cls(choice * there, there, n.astype(float), rt, quartiles, iqr)
+
     def mean(self, values: FloatArray) -> FloatArray:
         """Mean (..., J) of values (..., J, n) over each subject's trials."""
         return np.sum(values, axis=-1, where=self.there) / self.n
 
+    @property
+    def share(self) -> FloatArray:
+        """Share of upper choices (..., J)."""
+        return self.mean(self.choice)
 
-def _summarized(data: NDArray) -> _Studies:
-    """Prepare studies (..., J, n, 2), in which ``rt`` is 0 where a trial is missing."""
-    choice, rt = data[..., 0].astype(float), data[..., 1].astype(float)
-    there = rt > 0
-    n = there.sum(axis=-1)
-    ordered = np.sort(np.where(there, rt, np.inf), axis=-1)
-    ranks = np.round(np.multiply.outer(n - 1, (0.25, 0.5, 0.75))).astype(int)
-    quartiles = np.moveaxis(np.take_along_axis(ordered, ranks, axis=-1), -1, 0)
-    iqr = np.maximum(quartiles[2] - quartiles[0], _LEAST_IQR)
-    return _Studies(choice * there, there, n.astype(float), rt, quartiles, iqr)
+    @property
+    def share_logit(self) -> FloatArray:
+        """Logit of each share of upper choices, finite for one-sided people too."""
+        return special.logit((self.share * self.n + 0.5) / (self.n + 1.0))
 
+    def outliers(self, beyond: FloatArray, fence: float) -> FloatArray:
+        """Mean distance (IQRs) over all responses by which those beyond a fence are beyond it."""
+        # A subject's spread is half its own, which is noisy, and half the study's.
+        spread = np.sqrt(self.iqr * np.median(self.iqr, axis=-1, keepdims=True))[..., None]
+        return self.mean(np.clip(beyond / spread - fence, 0.0, _MOST)).mean(axis=-1)
 
-def _share(s: _Studies) -> FloatArray:
-    return s.mean(s.choice)
-
-
-def _scale(s: _Studies) -> FloatArray:
-    """Spread of each subject's times (..., J, 1): half its own (noisy), half the study's."""
-    return np.sqrt(s.iqr * np.median(s.iqr, axis=-1, keepdims=True))[..., None]
-
-
-def _fast_outliers(s: _Studies) -> FloatArray:
-    """Mean distance (IQRs) of responses below the fence, over all responses."""
-    distance = (s.quartiles[0][..., None] - s.rt) / _scale(s)
-    return s.mean(np.clip(distance - _FAST, 0.0, _MOST)).mean(axis=-1)
-
-
-def _slow_outliers(s: _Studies) -> FloatArray:
-    """Mean distance (IQRs) of responses above the fence, over all responses."""
-    distance = (s.rt - s.quartiles[2][..., None]) / _scale(s)
-    return s.mean(np.clip(distance - _SLOW, 0.0, _MOST)).mean(axis=-1)
-
-
-def _choice_speed(s: _Studies) -> FloatArray:
-    """Four times the covariance: the difference of upper and lower responses if half are upper."""
-    z = np.clip((s.rt - s.quartiles[1][..., None]) / s.iqr[..., None], -2.0, 2.0)
-    return 4.0 * (s.mean(z * s.choice) - s.mean(z) * _share(s)).mean(axis=-1)
+    @property
+    def choice_speed(self) -> FloatArray:
+        """Four times the covariance: upper minus lower responses if half are upper."""
+        z = np.clip((self.rt - self.quartiles[1][..., None]) / self.iqr[..., None], -2.0, 2.0)
+        return 4.0 * (self.mean(z * self.choice) - self.mean(z) * self.share).mean(axis=-1)
 
 
 class _Statistic(NamedTuple):
     """A number (...) that describes a study, a scale where it is about normal, what it tells."""
 
     name: str
-    of: Callable[[_Studies], FloatArray]
+    of: Callable[[Any], FloatArray]  # of _Studies; of trials that are not decisions
     scale: Callable[[FloatArray], FloatArray]
     meaning: str
     high: str
@@ -159,15 +153,6 @@ class _Statistic(NamedTuple):
 
 def _log(x: FloatArray) -> FloatArray:
     return np.log(x + 0.01)
-
-
-def _root(x: FloatArray) -> FloatArray:
-    # Without the constant, one response in ten people's data would look like a revolution.
-    return np.sqrt(x + 0.003)
-
-
-def _as_is(x: FloatArray) -> FloatArray:
-    return x
 
 
 _DRAWS_FAIL = (
@@ -199,28 +184,31 @@ _STATISTICS = (
         _DRAWS_FAIL, _DRAWS_FAIL,
     ),
     _Statistic(
-        "choice_share", lambda s: _share(s).mean(axis=-1), _as_is,
+        "choice_share", lambda s: s.share.mean(axis=-1), lambda x: x,
         "The share of upper choices", _DRAWS_FAIL, _DRAWS_FAIL,
     ),
     _Statistic(
-        "choice_between", lambda s: _share(s).std(axis=-1), _log,
+        "choice_between", lambda s: s.share.std(axis=-1), _log,
         "The standard deviation over people of their shares of upper choices",
         _DRAWS_FAIL, _DRAWS_FAIL,
     ),
     _Statistic(
-        "choice_speed", _choice_speed, _as_is,
+        "choice_speed", lambda s: s.choice_speed, lambda x: x,
         "By how much upper responses are slower than lower ones (interquartile ranges)",
         _SPEED_FAILS, _SPEED_FAILS,
     ),
     _Statistic(
-        "fast_outliers", _fast_outliers, _root,
+        "fast_outliers", lambda s: s.outliers(s.quartiles[0][..., None] - s.rt, _FAST),
+        # Without the constant, one response in ten people's data would look like a revolution.
+        lambda x: np.sqrt(x + 0.003),
         f"How far responses fall below a fence {_FAST} interquartile ranges under a person's first "
         "quartile (mean over all responses, in such ranges)",
         "Look for fast guesses and anticipations, and leave them out or model them.",
         "Look for a lower cut-off that has removed fast responses.", _OUTLIER_LIMIT,
     ),
     _Statistic(
-        "slow_outliers", _slow_outliers, _root,
+        "slow_outliers", lambda s: s.outliers(s.rt - s.quartiles[2][..., None], _SLOW),
+        lambda x: np.sqrt(x + 0.003),
         f"How far responses rise above a fence {_SLOW:g} interquartile ranges over a person's "
         "third quartile (mean over all responses, in such ranges)",
         "Look for lapses of attention and other slow contaminants, and leave them out or model "
@@ -232,13 +220,8 @@ _STATISTICS = (
 
 def _described(data: NDArray) -> FloatArray:
     """All statistics (..., 8) of studies (..., J, n, 2)."""
-    studies = _summarized(data)
+    studies = _Studies.of(data)
     return np.stack([statistic.of(studies) for statistic in _STATISTICS], axis=-1)
-
-
-def _share_logit(s: _Studies) -> FloatArray:
-    """Logit of each share of upper choices, finite for one-sided people too."""
-    return special.logit((_share(s) * s.n + 0.5) / (s.n + 1.0))
 
 
 def _log_boundary(s: _Studies) -> FloatArray:
@@ -248,11 +231,11 @@ def _log_boundary(s: _Studies) -> FloatArray:
     would seem to have narrow boundaries. Of one-sided people the drift is unknown: they are left
     out (NaN), unless all are.
     """
-    y = np.maximum(np.abs(_share_logit(s)), 0.05)
+    y = np.maximum(np.abs(s.share_logit), 0.05)
     e = np.exp(-y)
     variance = (1.0 - 2.0 * y * e - e**2) / (2.0 * y**3 * (1.0 + e) ** 2)  # for boundary 1
     guesses = 0.5 * np.log(s.iqr / 1.1) - 0.25 * np.log(variance)
-    mixed = (_share(s) > 0.0) & (_share(s) < 1.0)
+    mixed = (s.share > 0.0) & (s.share < 1.0)
     return np.where(mixed | ~mixed.any(axis=-1, keepdims=True), guesses, np.nan)
 
 
@@ -275,7 +258,7 @@ _FEATURES = (
         "The typical boundary separation of a person, guessed from times and choices",
     ),
     _Feature(
-        "prior_choice_share", _share_logit, special.expit,
+        "prior_choice_share", lambda s: s.share_logit, special.expit,
         "The typical share of upper choices of a person",
     ),
     _Feature(
@@ -288,13 +271,41 @@ _FEATURES = (
 
 def _featured(data: NDArray) -> FloatArray:
     """Mean and squared standard error (..., 2, 4) of all features of studies (..., J, n, 2)."""
-    studies = _summarized(data)
+    studies = _Studies.of(data)
     moments = []
     for values in (feature.of(studies) for feature in _FEATURES):
         n = np.sum(np.isfinite(values), axis=-1)
         error2 = (np.nanvar(values, axis=-1) + _NOISE) / n
         moments.append(np.stack([np.nanmean(values, axis=-1), error2], axis=-1))
     return np.stack(moments, axis=-1)
+
+
+def _moments(data: NDArray) -> FloatArray:
+    """For each column of other data (..., J, n, width): mean, sd between people, sd within."""
+    there = (data != 0.0).any(axis=-1, keepdims=True)
+    n = there.sum(axis=-2)
+    mean = data.sum(axis=-2, dtype=float) / n
+    within = np.sqrt((((data - mean[..., None, :]) * there) ** 2).sum(axis=-2) / n)
+    parts = (mean.mean(axis=-2), mean.std(axis=-2), within.mean(axis=-2))
+    return np.stack(parts, axis=-1).reshape(*data.shape[:-3], -1)
+
+
+def _moment_statistics(model: Model, simulated: FloatArray, against_prior: int) -> list[_Statistic]:
+    """What these numbers are called; differences of means count in sds of the prior's studies."""
+    found = []
+    for i, column in enumerate(model.columns):
+        unit = max(float(simulated[:, 3 * i].std()), 1e-300)
+        kinds: tuple[tuple[str, str, Callable[[FloatArray], FloatArray]], ...] = (
+            ("mean", f"The mean of {column}", lambda x, unit=unit: x / unit),  # type: ignore[misc]
+            ("between", f"The sd between people of their mean {column}", np.log),
+            ("within", f"The mean over people of their sd of {column}", np.log),
+        )
+        for kind, meaning, scale in kinds:
+            prefix, advice = ("prior_", _OUT_OF_PRIOR) if against_prior else ("", _DRAWS_FAIL)
+            limit = _PRIOR_LIMIT if against_prior else _FIT_LIMIT
+            name = f"{prefix}{column}_{kind}"
+            found.append(_Statistic(name, _moments, scale, meaning, advice, advice, limit))
+    return found
 
 
 # --------------------------------------------------------------------------------------------------
@@ -404,7 +415,8 @@ def check(
     sds of a normal distribution, and g is the logarithm, the root or nothing, so that z is about
     normal. For a group parameter
     :math:`z = (\bar\eta - m) / \sqrt{s^2 - \mathrm{Var}(\eta \mid Y)}`. The limits on z make
-    a false alarm in less than one of 100 studies of the prior.
+    a false alarm in less than one of 100 studies of the prior. Of trials that are not choices and
+    times, the mean of each column and its sds between and within people are compared.
 
     Parameters
     ----------
@@ -428,8 +440,7 @@ def check(
     Raises
     ------
     ValueError
-        If draws are missing, of several studies or not finite; if the model does not make choices
-        in time; if a count is too small.
+        If draws are missing, of several studies or not finite; if a count is too small.
 
     Notes
     -----
@@ -438,26 +449,41 @@ def check(
     """
     check_count("num_samples", num_samples, 50)
     check_count("max_subjects", max_subjects)
-    study, model = as_study(study), _checked_model(draws)
-    values = group_array(draws, model)
-    against_prior = _draws_and_prior(values, model)
-    data, counts = _enough(study)
-    if not len(data):
-        return PredictiveCheck(tuple(against_prior), (_TOO_FEW,))
-    rng = generator(seed)
-    most = min(max_subjects, max(_PRIOR_SUBJECTS, _MOST_TRIALS // int(counts.max())))
-    few = min(max_subjects, _PRIOR_SUBJECTS)
-    from_prior = model.prior.to_array(model.prior.sample(2 * num_samples, rng))
-    expected = [_featured(some) for some in _simulated(model, from_prior, counts, few, rng)]
+    model = model_of_draws(draws)
+    study = as_study(study, model=model)
+    values, rng = group_array(draws, model), generator(seed)
     chosen = values[np.linspace(0, len(values) - 1, num_samples).round().astype(int)]
-    predicted = [_described(some) for some in _simulated(model, chosen, counts, most, rng)]
-    return PredictiveCheck(
-        (
-            *against_prior,
-            *_data_and_prior(_featured(data), np.concatenate(expected)),
-            *_data_and_draws(_described(data), np.concatenate(predicted)),
-        )
-    )
+    comparisons, notes = list(_draws_and_prior(values, model)), []
+    for code, label in zip(model.conditions or (None,), study.conditions, strict=False):
+        name = "" if code is None else f" ({label})"
+        part = study if code is None else study.under(label)
+        enough = part.n_trials >= _FEWEST_TRIALS
+        if not enough.any():
+            notes.append(_TOO_FEW)
+            continue
+        data, counts = part.trials[enough], part.n_trials[enough]
+        options = {} if code is None else {"condition": code}
+        most = min(max_subjects, max(_PRIOR_SUBJECTS, _MOST_TRIALS // int(counts.max())))
+        few = min(max_subjects, _PRIOR_SUBJECTS)
+        from_prior = model.prior.to_array(model.prior.sample(2 * num_samples, rng))
+        expected = _simulated(model, from_prior, counts, few, rng, options)
+        predicted = _simulated(model, chosen, counts, most, rng, options)
+        if model.columns[:2] == DECISION:
+            of_prior = np.concatenate([_featured(x) for x in expected])
+            of_draws = np.concatenate([_described(x) for x in predicted])
+            found = [
+                *_data_and_prior(_featured(data), of_prior),
+                *_data_and_draws(_described(data), of_draws, _STATISTICS),
+            ]
+        else:
+            of_prior = np.concatenate([_moments(x) for x in expected])
+            of_draws = np.concatenate([_moments(x) for x in predicted])
+            found = [
+                *_data_and_draws(_moments(data), of_prior, _moment_statistics(model, of_prior, 1)),
+                *_data_and_draws(_moments(data), of_draws, _moment_statistics(model, of_prior, 0)),
+            ]
+        comparisons += [replace(c, name=c.name + name) for c in found]
+    return PredictiveCheck(tuple(comparisons), tuple(dict.fromkeys(notes)))
 
 
 def _simulated(
@@ -466,6 +492,7 @@ def _simulated(
     counts: NDArray[np.intp],
     max_subjects: int,
     rng: np.random.Generator,
+    options: Mapping[str, Any],
 ) -> Iterator[NDArray]:
     """Simulate a study for each draw (S, d), with trials per subject as in `counts` (J,).
 
@@ -473,25 +500,21 @@ def _simulated(
     """
     n_subjects, n_trials = min(len(counts), max_subjects), int(counts.max())
     few = max(1, _TRIALS_AT_ONCE // (n_subjects * n_trials))
+    # The simulator takes shared parameters as they are; all others are clipped below.
+    shared = [name in model.shared for name in model.prior.names]
+    low, high = (model.prior.means + s * _SHARED_REACH * model.prior.sds for s in (-1.0, 1.0))
     for first in range(0, len(draws), few):
         part = draws[first : first + few]
-        group = model.prior.to_dict(_within(part, model))
-        with np.errstate(over="ignore"):  # wild draws overflow, and are clipped below
+        inside = np.where(shared, np.clip(part, low, high), part)
+        group = model.prior.to_dict(inside)
+        with np.errstate(over="ignore"):  # wild draws overflow
             people = model.sample_people(group, n_subjects, rng)
         people = {k: np.clip(x, *model.person_range(k, _REACH)) for k, x in people.items()}
-        data = model.trials_of(group | people, n_trials, seed=rng)
+        data = model.trials_of(group | people, n_trials, seed=rng, **options)
+        data = data[..., :2] if model.columns[:2] == DECISION else data
         kept = rng.choice(counts, n_subjects, replace=False)
         data[:, np.arange(n_trials) >= kept[:, None]] = 0.0
         yield data
-
-
-def _within(draws: FloatArray, model: Model) -> FloatArray:
-    """Draws (S, d) with the shared parameters, which the simulator takes as they are, in reach."""
-    columns = [model.prior.names.index(name) for name in model.shared]
-    low, high = (model.prior.means + s * _SHARED_REACH * model.prior.sds for s in (-1.0, 1.0))
-    inside = draws.copy()
-    inside[:, columns] = np.clip(draws, low, high)[:, columns]
-    return inside
 
 
 def _draws_and_prior(draws: FloatArray, model: Model) -> list[Comparison]:
@@ -499,28 +522,24 @@ def _draws_and_prior(draws: FloatArray, model: Model) -> list[Comparison]:
     prior_sds = model.prior.sds
     narrowed = 1.0 - np.minimum(draws.std(axis=0) / prior_sds, 1.0) ** 2
     sds = prior_sds * np.maximum(np.sqrt(narrowed), _LEAST_DISTANCE)
-    found = []
-    for parameter, mean, sd in zip(model.prior.parameters, draws.mean(axis=0), sds, strict=True):
-        m, meaning = parameter.mean, f"The posterior mean of the {parameter.meaning}"
-        interval, z = (m - 2.0 * sd, m + 2.0 * sd), (mean - m) / sd
-        found.append(
-            Comparison(
-                parameter.name,
-                float(mean),
-                m,
-                interval,
-                float(z),
-                _DRAWS_LIMIT,
-                meaning,
-                _OUT_OF_PRIOR,
-            )
+    return [
+        Comparison(
+            parameter.name, float(mean), parameter.mean,
+            (parameter.mean - 2.0 * sd, parameter.mean + 2.0 * sd),
+            float((mean - parameter.mean) / sd), _DRAWS_LIMIT,
+            f"The posterior mean of the {parameter.meaning}", _OUT_OF_PRIOR,
         )
-    return found
+        for parameter, mean, sd in zip(model.prior.parameters, draws.mean(axis=0), sds, strict=True)
+    ]  # fmt: skip
 
 
 def _data_and_prior(observed: FloatArray, simulated: FloatArray) -> list[Comparison]:
     """Compare the features (2, 4) of the study with those of the prior's (2 num_samples, 2, 4)."""
-    centre, sds = _spread(observed, simulated)
+    centre, error2 = np.median(simulated, axis=0)
+    # Medians, because some studies of the prior are very mixed; 0.455 is that of a squared normal.
+    between2 = np.median((simulated[:, 0] - centre) ** 2, axis=0) / 0.455 - error2
+    errors2 = np.vstack([simulated[:, 1], observed[1:]])  # the observed study's last
+    sds = np.sqrt(np.maximum(between2, _LEAST_SPREAD**2) + errors2)
     seen = (observed[0] - centre) / sds[-1]
     limits = np.quantile((simulated[:, 0] - centre) / sds[:-1], _QUANTILES, axis=0)
     found = []
@@ -535,19 +554,12 @@ def _data_and_prior(observed: FloatArray, simulated: FloatArray) -> list[Compari
     return found
 
 
-def _spread(observed: FloatArray, simulated: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Centre (4,) of simulated features, and the sd of each study's (S + 1, 4), observed last."""
-    centre, error2 = np.median(simulated, axis=0)
-    # Medians, because some studies of the prior are very mixed; 0.455 is that of a squared normal.
-    between2 = np.median((simulated[:, 0] - centre) ** 2, axis=0) / 0.455 - error2
-    errors2 = np.vstack([simulated[:, 1], observed[1:]])
-    return centre, np.sqrt(np.maximum(between2, _LEAST_SPREAD**2) + errors2)
-
-
-def _data_and_draws(observed: FloatArray, simulated: FloatArray) -> list[Comparison]:
-    """Compare the statistics (8,) of the study with those of simulated studies (num_samples, 8)."""
+def _data_and_draws(
+    observed: FloatArray, simulated: FloatArray, statistics: Sequence[_Statistic]
+) -> list[Comparison]:
+    """Compare the statistics (n,) of the study with those of simulated studies (num_samples, n)."""
     found = []
-    for statistic, seen, values in zip(_STATISTICS, observed, simulated.T, strict=True):
+    for statistic, seen, values in zip(statistics, observed, simulated.T, strict=True):
         low, middle, high = np.quantile(values, _QUANTILES)
         z = _z(*statistic.scale(np.array([seen, low, middle, high])))
         advice = statistic.high if z > 0 else statistic.low
@@ -564,26 +576,3 @@ def _z(seen: float, low: float, middle: float, high: float) -> float:
     """Distance in units of half of the interval on its side, which spans two sds."""
     sd = (high - middle if seen > middle else middle - low) / 2.0
     return float((seen - middle) / max(sd, TOLERANCE))
-
-
-# --------------------------------------------------------------------------------------------------
-# Input
-# --------------------------------------------------------------------------------------------------
-
-
-def _checked_model(draws: Draws) -> Model:
-    model = as_draws(draws).model
-    if model is None:
-        raise ValueError("draws do not say of which model they are; give model= to Draws.")
-    if model.simulate is not simulate_decisions:
-        raise ValueError(
-            f"draws are of {model.name}, whose trials are not choices and times; compare "
-            "statistics of your own between study.trials and those of simulated studies."
-        )
-    return model
-
-
-def _enough(study: Study) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-    """Trials (J, n, 2) of the subjects with enough of them, and how many these have."""
-    enough = study.n_trials >= _FEWEST_TRIALS
-    return study.trials[enough], study.n_trials[enough]

@@ -98,28 +98,23 @@ def measure_quality(
         data = model.sample(n, size, settings.n_trials, seed=seed + size, **settings.options)
         if kind == "local":
             data["sim_data"] = data["sim_data"][:, 0]
-        draw = _group_draws if kind == "global" else _subject_draws
-        names = model.prior.names if kind == "global" else model.person_names
-        result[str(size)] = calibration_and_recovery(
-            draw(workflow, data, n_draws, seed), data, names
-        )
+        names, drawn = _drawn(workflow, kind, data, n_draws, seed)
+        result[str(size)] = calibration_and_recovery(drawn, data, names)
     return result
 
 
-def _group_draws(
-    workflow: bf.CompositionalWorkflow, data: Mapping[str, np.ndarray], n_draws: int, seed: int
-) -> Mapping[str, np.ndarray]:
-    """Draw from the posterior of each group by itself."""
-    studies = [Study(trials) for trials in data["sim_data"]]
-    size = len(studies[0])
-    drawn = compose(workflow, studies, num_samples=n_draws, group_size=size, seed=seed)
-    return {k: np.stack([draws[k] for draws in drawn])[..., None] for k in drawn[0]}
-
-
-def _subject_draws(
-    workflow: bf.BasicWorkflow, data: Mapping[str, np.ndarray], n_draws: int, seed: int
-) -> Mapping[str, np.ndarray]:
-    """Draw from the posterior of each subject given the true group parameters."""
-    needed = {k: data[k] for k in ("sim_data", *model_of(workflow).prior.names)}
+def _drawn(
+    workflow: Any, kind: str, data: Mapping[str, np.ndarray], n_draws: int, seed: int
+) -> tuple[tuple[str, ...], Mapping[str, np.ndarray]]:
+    """Draw for each group by itself, or for each subject given the true group parameters."""
+    model = model_of(workflow)
+    if kind == "global":
+        studies = [Study(trials, model=model_of(workflow)) for trials in data["sim_data"]]
+        size = len(studies[0])
+        drawn = compose(workflow, studies, num_samples=n_draws, group_size=size, seed=seed)
+        names = model.prior.names
+        return names, {k: np.stack([draws[k] for draws in drawn])[..., None] for k in names}
+    needed = {k: data[k] for k in ("sim_data", *model.prior.names)}
     generator = keras.random.SeedGenerator(seed)
-    return workflow.sample(num_samples=n_draws, conditions=needed, seed=generator)
+    drawn = workflow.sample(num_samples=n_draws, conditions=needed, seed=generator)
+    return model.person_names, drawn

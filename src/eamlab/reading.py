@@ -13,14 +13,14 @@ import io
 import os
 import re
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from numbers import Integral
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from eamlab.model.model import check_count
 from eamlab.study import Study
 
 __all__ = ["COLUMNS", "read_trials"]
@@ -40,6 +40,7 @@ _MOST_NEGATIVE = 0.2  # share of negative times above which they are not slips o
 _MUCH_DROPPED = 0.1  # share of the trials
 _FEW = 5  # trials of a subject below which its median says nothing of the unit
 _BLOCK = 3  # rows that stand together by intention
+_OTHER = "other condition"  # a reason to leave out
 _SHOWN = 5  # ids, values or lines named in a message
 _NOT_TEXT = {".xlsx", ".xls", ".ods", ".sav", ".mat", ".rds", ".parquet", ".feather", ".gz", ".zip"}
 _MARKS = {  # UTF-32 first: its mark begins with that of UTF-16
@@ -60,20 +61,16 @@ _LOWER = {"lower", "error", "err", "incorrect", "wrong", "no", "left"}
 _UPPER = {"upper", "correct", "corr", "right", "yes"}
 
 
-# --------------------------------------------------------------------------------------------------
-# Reading
-# --------------------------------------------------------------------------------------------------
-
-
 class _Rules(NamedTuple):
     """The options of `read_trials`, checked."""
 
     columns: Mapping[str, Any]
     unit: str | None
     decimal: str | None
-    coding: Mapping[Any, int | None] | None
+    coding: Mapping[Any, int | None]
+    conditions: tuple[Any, tuple[Any, ...]] | None  # column and the two values, if they are told
     missing: tuple[Any, ...]
-    rt_range: tuple[float, float] | None
+    rt_range: tuple[float, float]
     min_trials: int | None
 
 
@@ -84,6 +81,7 @@ def read_trials(
     unit: str | None = None,
     decimal: str | None = None,
     coding: Mapping[Any, int | None] | None = None,
+    conditions: Any = None,
     missing: Any = (),
     rt_range: tuple[float, float] | None = None,
     min_trials: int | None = None,
@@ -114,6 +112,11 @@ def read_trials(
         What the responses mean: value to 0 (lower bound), 1 (upper bound) or None (no response).
         The key ``...`` stands for all other values. Default: 0 and 1 (or false and true), or -1 and
         1.
+    conditions : str, or mapping of one column to two values, optional
+        The column of two conditions under which the same people worked. Its two values, in the
+        order of the alphabet or of numbers, become the codes -1/2 and +1/2; a mapping such as
+        ``{"instruction": ("speed", "accuracy")}`` says which is which, and leaves out rows of
+        others. Default: all rows are of one condition.
     missing : value or sequence of values, optional
         Values of time or response that mean "missing", beside empty fields and the usual "NA".
     rt_range : tuple of two floats, optional
@@ -125,7 +128,8 @@ def read_trials(
     Returns
     -------
     Study
-        Print it to see what was read and dropped; it goes into every verb as it is. ``.report``
+        Print it to see what was read and dropped; it goes into every verb as it is. With
+        `conditions` its trials have a third column, and ``.conditions`` names the two. ``.report``
         has one row for what was kept and one for each reason to leave something out: number of
         ``trials``, number of ``subjects`` concerned, and ``where`` (the first lines of the file, or
         index labels of the frame). ``.notes`` is what the reader noticed and could not decide.
@@ -137,19 +141,24 @@ def read_trials(
     ValueError
         If the file is not a table of trials, if columns are missing, ambiguous or doubled, if ids
         seem to start again in each group, if times are not numbers, signed by the response or of an
-        unclear unit, if responses have another coding, if a subject has no usable trial, or if an
-        option is out of range. The message says what to do.
+        unclear unit, if responses have another coding, if there are not two conditions, if a
+        subject or a condition has no usable trial, or if an option is out of range. The message
+        says what to do.
     """
-    rules = _rules(columns, unit, decimal, coding, missing, rt_range, min_trials)
+    rules = _rules(columns, unit, decimal, coding, conditions, missing, rt_range, min_trials)
     frame, source, remarks = _frame(path_or_frame, rules.columns)
     names = _found(frame, rules.columns)
     ids = _subject_ids(frame, names["subject"])
     times, how = _times(frame[names["rt"]], rules)
-    if names["response"] == names["rt"]:
-        times, responses = _unsigned(times)
+    if names["response"] == names["rt"]:  # the sign of the time is the response
+        responses = (times > 0).astype(float).where(times.notna())
+        times = times if _is_marker(times) else times.abs()
     else:
         responses = _responses(frame[names["response"]], rules)
     rows = pd.DataFrame({"subject": ids, "rt": times, "response": responses})
+    labels = None
+    if rules.conditions:
+        rows["condition"], labels = _conditions(frame, names, *rules.conditions)
     _refuse_signed(rows, names["rt"], rules.columns)
     rows["rt"], unit = _seconds(rows, rules.unit)
     reason = _reasons(rows, rules)
@@ -159,79 +168,65 @@ def read_trials(
     ]
     who = " + ".join(map(str, names["subject"])) or "one subject"
     source = f"{source}; {who}, {names['rt']} ({unit}{how}), {names['response']}"
-    return _packed(rows, reason, source, tuple(remarks))
+    if rules.conditions and labels:
+        column, told = rules.conditions
+        source += ", {} ({!r} -1/2, {!r} +1/2)".format(column, *labels)
+        remarks += _unlike_conditions(rows[reason == ""], column, labels, bool(told))
+    return _packed(rows, reason, source, remarks, labels)
 
 
 def _rules(
-    columns: Mapping[str, Any] | None,
-    unit: str | None,
-    decimal: str | None,
-    coding: Mapping[Any, int | None] | None,
-    missing: Any,
-    rt_range: tuple[float, float] | None,
-    min_trials: int | None,
-) -> _Rules:
-    columns = _checked_columns(columns)
-    if unit not in (None, *_UNITS):
-        raise ValueError(f"unit must be 's', 'ms' or 'us', got {unit!r}.")
-    if decimal not in (None, *_DECIMALS):
-        raise ValueError(f"decimal must be '.' or ',', got {decimal!r}.")
-    keyed = _checked_coding(coding)
-    absent = [missing] if pd.api.types.is_scalar(missing) else missing
-    rt_range = _checked_range(rt_range, unit)
-    if min_trials is not None and not _is_count(min_trials):
-        raise ValueError(f"min_trials must be a positive integer, got {min_trials!r}.")
-    return _Rules(
-        columns, unit, decimal, keyed, tuple(dict.fromkeys(map(_key, absent))), rt_range, min_trials
-    )
-
-
-def _is_count(value: Any) -> bool:
-    return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= 1
-
-
-def _checked_columns(columns: Any) -> Mapping[str, Any]:
-    if not isinstance(columns, Mapping | None):
-        raise ValueError(f"columns must be a mapping such as {{'rt': 'name'}}, got {columns!r}.")
-    unknown = [k for k in columns or {} if k not in COLUMNS]
-    if unknown:
-        raise ValueError(f"columns has unknown keys {unknown}; known are {list(COLUMNS)}.")
-    bad = [k for k, v in (columns or {}).items() if k != "subject" and isinstance(v, list | None)]
-    if bad:
-        raise ValueError(f"columns[{bad[0]!r}] must be the name of one column.")
-    return columns or {}
-
-
-def _checked_coding(coding: Any) -> Mapping[Any, int | None] | None:
-    if coding is None:
-        return None
-    if not isinstance(coding, Mapping) or any(v not in (0, 1, None) for v in coding.values()):
-        raise ValueError(f"coding must map to 0 (lower), 1 (upper) or None, got {coding!r}.")
-    keyed = {k if k is ... else _key(k): v for k, v in coding.items()}
-    if len(keyed) < len(coding):
-        raise ValueError(f"coding names a value more than once: {dict(coding)}.")
-    return keyed
-
-
-def _checked_range(
-    rt_range: tuple[float, float] | None, unit: str | None
-) -> tuple[float, float] | None:
-    if rt_range is None:
-        return None
+    columns: Any, unit: Any, decimal: Any, coding: Any, conditions: Any, missing: Any,
+    rt_range: Any, min_trials: Any,
+) -> _Rules:  # fmt: skip
+    """Check the options: the sentence of the first rule that is broken is raised."""
+    named = columns if isinstance(columns, Mapping) else {}
+    unknown = [k for k in named if k not in COLUMNS]
+    several = [k for k, v in named.items() if k != "subject" and isinstance(v, list | None)]
+    means = coding if isinstance(coding, Mapping) else {}
+    keyed = {k if k is ... else _key(k): v for k, v in means.items()}
+    told = conditions if isinstance(conditions, Mapping) else {str(conditions): ()}
+    column, pair = next(iter(told.items()), (None, None))
+    pair = tuple(map(_key, pair)) if isinstance(pair, tuple | list) else ()
     try:
-        low, high = map(float, rt_range)
+        low, high = (0.0, np.inf) if rt_range is None else map(float, rt_range)
     except (TypeError, ValueError):
         low = high = np.nan
-    if not 0 <= low < high:
-        raise ValueError(f"rt_range must be (shortest, longest) in seconds, got {rt_range!r}.")
-    if low >= _TOO_LONG or _TOO_LONG < high < np.inf:
-        factor = 1e-3 if unit in (None, "s") else _UNITS[unit]
-        meant = (round(low * factor, 6), round(high * factor, 6))
-        raise ValueError(
-            f"rt_range is in seconds, whatever the unit of the file, got {rt_range!r}; "
-            f"say {_say(rt_range=meant)}?"
-        )
-    return low, high
+    factor = next((size for name, size in _UNITS.items() if name == unit != "s"), 1e-3)
+    meant = tuple(round(x * factor, 6) for x in (low, high))
+    refusals = {
+        f"columns must be a mapping such as {{'rt': 'name'}}, got {columns!r}.": not isinstance(
+            columns, Mapping | None
+        ),
+        f"columns has unknown keys {unknown}; known are {list(COLUMNS)}.": unknown,
+        f"columns[{next(iter(several), '')!r}] must be the name of one column.": several,
+        f"unit must be 's', 'ms' or 'us', got {unit!r}.": unit not in (None, *_UNITS),
+        f"decimal must be '.' or ',', got {decimal!r}.": decimal not in (None, *_DECIMALS),
+        f"coding must map to 0 (lower), 1 (upper) or None, got {coding!r}.": (
+            not isinstance(coding, Mapping | None)
+            or any(v not in (0, 1, None) for v in means.values())
+        ),
+        f"coding names a value more than once: {dict(means)}.": len(keyed) < len(means),
+        "conditions must be the name of a column, or one column and its two values, such as "
+        f"{{'instruction': ('speed', 'accuracy')}}, got {conditions!r}.": conditions is not None
+        and (
+            not isinstance(conditions, str | int | Mapping)
+            or len(told) != 1
+            or len(set(pair)) != 2 * isinstance(conditions, Mapping)
+        ),
+        f"rt_range must be (shortest, longest) in seconds, got {rt_range!r}.": not 0 <= low < high,
+        f"rt_range is in seconds, whatever the unit of the file, got {rt_range!r}; "
+        f"say {_say(rt_range=meant)}?": low >= _TOO_LONG or _TOO_LONG < high < np.inf,
+    }
+    for sentence, broken in refusals.items():
+        if broken:
+            raise ValueError(sentence)
+    if min_trials is not None:
+        check_count("min_trials", min_trials)
+    absent = [missing] if pd.api.types.is_scalar(missing) else missing
+    absent = tuple(dict.fromkeys(map(_key, absent)))
+    kept = None if conditions is None else (column, pair)
+    return _Rules(named, unit, decimal, keyed, kept, absent, (low, high), min_trials)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -254,7 +249,12 @@ def _frame(path_or_frame: Any, columns: Mapping[str, Any]) -> tuple[pd.DataFrame
         raise ValueError(
             f"path_or_frame must be a path or a DataFrame, got {type(path_or_frame).__name__}."
         )
-    _refuse_doubled(frame.columns)
+    names = frame.columns.astype(str).str.strip()
+    doubled = sorted(set(names[names.duplicated()]) - {""})
+    if doubled:
+        raise ValueError(
+            f"columns {doubled} occur more than once; rename or remove all but one of each."
+        )
     if not frame.index.is_unique:  # of several files, one below the other
         frame = frame.reset_index(drop=True)
     if frame.dropna(how="all").empty:
@@ -262,36 +262,28 @@ def _frame(path_or_frame: Any, columns: Mapping[str, Any]) -> tuple[pd.DataFrame
     return frame, source, remarks
 
 
-def _refuse_doubled(names: Iterable[Any]) -> None:
-    names = [str(name).strip() for name in names]
-    doubled = sorted({name for name in names if name and names.count(name) > 1})
-    if doubled:
-        raise ValueError(
-            f"columns {doubled} occur more than once; rename or remove all but one of each."
-        )
-
-
 def _read_text(path: Path, columns: Mapping[str, Any]) -> tuple[pd.DataFrame, str, list[str]]:
     """Read a file as text, with the numbers of its lines as index."""
-    _refuse_other_files(path)
     text, remarks = _decoded(path)
     lines = text.split("\n")
     first = next((i for i, line in enumerate(lines) if not _NO_HEADER.match(line)), 0)
-    separator = _separator(lines[first])
-    fields = _fields(lines[first], separator)
-    if len(columns) == len(COLUMNS) and all(isinstance(x, int) for x in _flat(columns)):
+    separator, fields = _split(lines[first])
+    told = [x for v in columns.values() for x in (v if isinstance(v, list) else [v])]
+    if len(columns) == len(COLUMNS) and all(isinstance(x, int | None) for x in told):
         names: list[Any] = list(range(len(fields)))
     else:
-        _refuse_no_header(path, lines, first, separator, columns)
-        _refuse_doubled(fields)
+        known = {name for of_role in COLUMNS.values() for name in of_role} | set(told)
+        if not known & {x.strip() for field in fields for x in (field, field.lower())}:
+            _refuse_no_header(f"line {first + 1} of {path.name}", lines[first:])
         names = [name.strip() or f"unnamed {i}" for i, name in enumerate(fields)]
         first += 1
-    frame, row_names = _table(path, lines[first:], separator, names, first + 1)
+    frame, row_names = _table(path.name, lines[first:], separator, names, first + 1)
     how = "" if separator == "," else f", separated by {_SEPARATORS[separator]}"
     return frame, path.name + how + row_names, remarks
 
 
-def _refuse_other_files(path: Path) -> None:
+def _decoded(path: Path) -> tuple[str, list[str]]:
+    """The text of a file, with ends of lines as Python has them, and remarks."""
     if not path.is_file():
         here = sorted(p.name for p in path.parent.glob("*.csv"))
         raise FileNotFoundError(
@@ -303,10 +295,6 @@ def _refuse_other_files(path: Path) -> None:
             f"{path.name} is not a text file; read it with pandas and hand over the frame, or save "
             "it as CSV."
         )
-
-
-def _decoded(path: Path) -> tuple[str, list[str]]:
-    """The text of a file, with ends of lines as Python has them, and remarks."""
     data, remarks = path.read_bytes(), []
     encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), "utf-8")
     if encoding == "utf-8" and data[1:400:2].count(0) > len(data[:400]) // 4:
@@ -326,55 +314,49 @@ def _decoded(path: Path) -> tuple[str, list[str]]:
     return io.StringIO(text, newline=None).read(), remarks
 
 
-def _separator(line: str) -> str:
-    *marks, spaces = _SEPARATORS
-    widths = {mark: len(_fields(line, mark)) for mark in reversed(marks)}  # commas yield in a tie
-    best = max(widths, key=widths.__getitem__)
-    return best if widths[best] > 1 else spaces
+def _split(line: str, separator: str | None = None) -> tuple[str, list[str]]:
+    """The fields of a line, and what separates them: what makes most of it, if it is not given."""
+    fields = {
+        mark: next(
+            csv.reader(
+                [line.strip(" ")],
+                delimiter=" " if mark == r"\s+" else mark,
+                skipinitialspace=True,
+            ),
+            [""],
+        )
+        for mark in ([separator] if separator else _SEPARATORS)
+    }
+    *marks, last = fields
+    best = max(reversed(marks), key=lambda mark: len(fields[mark]), default=last)  # a tie: commas
+    best = best if len(fields[best]) > 1 else last
+    return best, fields[best]
 
 
-def _fields(line: str, separator: str) -> list[str]:
-    delimiter = " " if separator == r"\s+" else separator
-    return next(csv.reader([line.strip(" ")], delimiter=delimiter, skipinitialspace=True), [""])
-
-
-def _flat(columns: Mapping[str, Any]) -> list[Any]:
-    """All names in `columns`."""
-    names = [x if isinstance(x, list) else [x] for x in columns.values() if x is not None]
-    return [name for some in names for name in some]
-
-
-def _refuse_no_header(
-    path: Path, lines: list[str], first: int, separator: str, columns: Mapping[str, Any]
-) -> None:
-    known = {name for names in COLUMNS.values() for name in names} | set(_flat(columns))
-    fields = _fields(lines[first], separator)
-    if known & {x.strip() for field in fields for x in (field, field.lower())}:
-        return
-    line = f"line {first + 1} of {path.name} is {lines[first][:80]!r}"
+def _refuse_no_header(line: str, lines: list[str]) -> None:
+    """Refuse a first line that holds numbers, or that stands above the header."""
+    separator, fields = _split(lines[0])
+    line += f" is {lines[0][:80]!r}"
     if any(re.fullmatch(_NUMBER, field) for field in fields):
+        broken = (i for i, field in enumerate(fields) if re.search(r"\d[.,]\d", field))
+        rt = next(broken, min(1, len(fields) - 2))
+        others = [i for i in range(len(fields)) if i != rt] or [rt]
+        likely = {"subject": others[0] if others[1:] else None, "rt": rt, "response": others[-1]}
         raise ValueError(
             f"{line}: that looks like data, not like names of columns. If the file has no header, "
-            f"say which columns are which, counted from 0: {_say(columns=_positions(fields))}?"
+            f"say which columns are which, counted from 0: {_say(columns=likely)}?"
         )
-    below = next((x for x in lines[first + 1 :] if x.strip()), "")
-    likely, wider = _separator(below), len(_fields(below, separator)) - len(fields)
-    if likely != separator and wider not in (0, 1) and len(_fields(below, likely)) > 1:
+    below = next((x for x in lines[1:] if x.strip()), "")
+    other, parts = _split(below)
+    wider = len(_split(below, separator)[1]) - len(fields)
+    if other != separator and wider not in (0, 1) and len(parts) > 1:
         raise ValueError(
             f"{line}: these are not the names of the columns. Delete what stands above them."
         )
 
 
-def _positions(fields: list[str]) -> dict[str, int | None]:
-    """Which column is which, as far as one line tells."""
-    broken = (i for i, field in enumerate(fields) if re.search(r"\d[.,]\d", field))
-    rt = next(broken, min(1, len(fields) - 2))
-    others = [i for i in range(len(fields)) if i != rt] or [rt]
-    return {"subject": others[0] if others[1:] else None, "rt": rt, "response": others[-1]}
-
-
 def _table(
-    path: Path, lines: list[str], separator: str, names: list[Any], line: int
+    file: str, lines: list[str], separator: str, names: list[Any], line: int
 ) -> tuple[pd.DataFrame, str]:
     """The rows below the header, of which the first is on this line; and what was made of them."""
     width = len(names)
@@ -382,29 +364,26 @@ def _table(
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             frame = pd.read_csv(
-                io.StringIO("\n".join(lines)), sep=separator, header=None, names=range(width + 1),
-                index_col=False, dtype=str, skip_blank_lines=False, skipinitialspace=True,
+                io.StringIO("\n".join(lines) + "\n"), sep=separator, header=None, dtype=str,
+                names=range(width + 1), index_col=False, skip_blank_lines=False,
+                skipinitialspace=True,
             )  # fmt: skip
-    except pd.errors.EmptyDataError:
-        frame = pd.DataFrame(columns=range(width + 1), dtype=str)
-    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        raise ValueError(_uneven(path, lines, separator, names, line)) from error
-    frame.index += line
-    frame = frame.dropna(how="all")
-    more, quoted = frame[width].notna(), separator != "," or "".join(lines[:1]).startswith('"')
-    if not more.any():
-        return frame.drop(columns=width).set_axis(names, axis=1), ""
-    if more.all() and quoted and len(frame) > 1 and frame[0].is_unique:  # as R writes a table
-        return frame.drop(columns=0).set_axis(names, axis=1), ", row names left out"
-    raise ValueError(_uneven(path, lines, separator, names, line))
-
-
-def _uneven(path: Path, lines: list[str], separator: str, names: list[Any], line: int) -> str:
-    widths = {i: len(_fields(text, separator)) for i, text in enumerate(lines, line)}
-    long = [f"line {i} has {width} fields" for i, width in widths.items() if width > len(names)]
-    return (
-        f"{path.name} is not a table with one header line and as many fields in each line as names "
-        f"in the header ({len(names)}: {_some(map(repr, names))}): "
+    except (pd.errors.ParserError, pd.errors.ParserWarning):
+        frame = None
+    if frame is not None:
+        frame.index += line
+        frame = frame.dropna(how="all")
+        more = frame[width].notna()
+        if not more.any():
+            return frame.drop(columns=width).set_axis(names, axis=1), ""
+        quoted = separator != "," or lines[0].startswith('"')
+        if more.all() and quoted and len(frame) > 1 and frame[0].is_unique:  # as R writes a table
+            return frame.drop(columns=0).set_axis(names, axis=1), ", row names left out"
+    widths = {i: len(_split(text, separator)[1]) for i, text in enumerate(lines, line)}
+    long = [f"line {i} has {n} fields" for i, n in widths.items() if n > width]
+    raise ValueError(
+        f"{file} is not a table with one header line and as many fields in each line as names in "
+        f"the header ({width}: {_some(map(repr, names))}): "
         f"{long[0] if long else 'a quotation mark is not closed'}."
     )
 
@@ -416,27 +395,21 @@ def _uneven(path: Path, lines: list[str], separator: str, names: list[Any], line
 
 def _found(frame: pd.DataFrame, given: Mapping[str, Any]) -> dict[str, Any]:
     """The names of the columns: a list of those of the subject, and one each of the others."""
-    names: dict[str, Any] = {}
-    for role in COLUMNS:
-        if isinstance(given.get(role, ""), list | None):
-            wanted = given[role] or ()
-            names[role] = [_name(frame, role, {**given, role: x}, names) for x in wanted]
-        else:
-            name = _name(frame, role, given, names)
-            names[role] = [name] if role == "subject" else name
-    return names
-
-
-def _name(
-    frame: pd.DataFrame, role: str, given: Mapping[str, Any], names: Mapping[str, Any]
-) -> Any:
-    if role in given:
-        found = [name for name in frame.columns if name == given[role]]
-    else:
-        found = [name for name in frame.columns if str(name).strip().lower() in COLUMNS[role]]
-    if len(found) != 1:
-        raise ValueError(_column_question(role, given, found, frame, names))
-    return found[0]
+    names: dict[str, list[Any]] = {}
+    for role, usual in COLUMNS.items():
+        told = given.get(role, usual)
+        names[role] = []
+        for wanted in told or () if isinstance(told, list | None) else [told]:
+            found = [
+                name
+                for name in frame.columns
+                if (name == wanted if role in given else str(name).strip().lower() in usual)
+            ]
+            if len(found) != 1:
+                asked = {**given, role: wanted} if role in given else given
+                raise ValueError(_column_question(role, asked, found, frame, names))
+            names[role] += found
+    return {role: some if role == "subject" else some[0] for role, some in names.items()}
 
 
 def _column_question(
@@ -444,7 +417,7 @@ def _column_question(
     given: Mapping[str, Any],
     found: list[Any],
     frame: pd.DataFrame,
-    names: Mapping[str, Any],
+    names: Mapping[str, list[Any]],
 ) -> str:
     def say(name: Any) -> str:
         return _say(columns={**given, role: name})
@@ -459,31 +432,28 @@ def _column_question(
         text += " If these are the first trial, the file has no header: read it with header=None."
     if role == "subject":
         text += f" If all rows are of one person: {say(None)}."
-    if role == "response" and (pd.to_numeric(frame[names["rt"]], errors="coerce") < 0).any():
-        text += f" If the sign of the times is the response: {say(names['rt'])}."
+    if role == "response" and (pd.to_numeric(frame[names["rt"][0]], errors="coerce") < 0).any():
+        text += f" If the sign of the times is the response: {say(names['rt'][0])}."
     return text
 
 
 def _subject_ids(frame: pd.DataFrame, names: list[Any]) -> pd.Series:
     """Who did each trial; several columns are joined."""
-    parts = [_plain_ids(frame[name]) for name in names]
+    if not names:
+        return pd.Series(1, frame.index, dtype=object)
+    parts = []
+    for name in names:
+        there = frame[name].astype(object).dropna()
+        texts = there.astype(str).str.strip()
+        if texts.str.fullmatch(r"(0|[1-9]\d{0,17})(\.0)?").all():  # "7" and 7.0 are one subject
+            ids = texts.str.removesuffix(".0").astype(int).astype(object)
+        else:
+            ids = texts.astype(object) if all(isinstance(x, str) for x in there) else there
+        parts.append(ids.reindex(frame.index))
     if len(parts) == 1:
         return parts[0]
-    if not parts:
-        return pd.Series(1, frame.index, dtype=object)
     joined = ["/".join(map(str, ids)) for ids in zip(*parts, strict=True)]
     return pd.Series(joined, frame.index, dtype=object).where(frame[names].notna().all(axis=1))
-
-
-def _plain_ids(column: pd.Series) -> pd.Series:
-    """Ids as integers where all are, so that "7" and 7.0 are one subject, else as they stand."""
-    there = column.astype(object).dropna()
-    texts = there.astype(str).str.strip()
-    if texts.str.fullmatch(r"(0|[1-9]\d{0,17})(\.0)?").all():
-        ids = texts.str.removesuffix(".0").astype(int).astype(object)
-    else:
-        ids = texts.astype(object) if all(isinstance(x, str) for x in there) else there
-    return ids.reindex(column.index)
 
 
 def _repeated_ids(
@@ -498,30 +468,29 @@ def _repeated_ids(
     again = ids[block.drop_duplicates().index].value_counts()
     again = again.index[again > 1]
     text = f"the rows of {_count(len(again), 'subject')} ({_some(again)}) stand in separate blocks"
-    column = _telling(frame.loc[ids.index].drop(columns=set(names["subject"])), ids, block)
-    if column is not None:
-        text += f" that differ in {column!r}"
-    if column is not None and "subject" not in given:
-        (name,) = names["subject"]
-        others, same = ({**given, "subject": x} for x in ([column, name], name))
-        raise ValueError(
-            f"{text}. Are these other people with the same ids? Then say {_say(columns=others)}; "
-            f"if they are the same people, {_say(columns=same)}."
+    others = frame.loc[ids.index].drop(columns=set(names["subject"])).astype(str)
+    telling = {  # constant in each block, and another in each block of an id
+        name: values.nunique()
+        for name, values in others.items()
+        if all(
+            values.groupby([of, values], dropna=False).ngroups == len(sizes) for of in (block, ids)
         )
-    if not isinstance(given.get("subject"), list):
+    }
+    if not telling:
+        if not isinstance(given.get("subject"), list):
+            yield f"{text}; each id was taken for one person"
+        return
+    column = min(telling, key=telling.__getitem__)
+    text += f" that differ in {column!r}"
+    if "subject" in given:
         yield f"{text}; each id was taken for one person"
-
-
-def _telling(frame: pd.DataFrame, ids: pd.Series, block: pd.Series) -> Any:
-    """The column that is constant in each block and another in each block of an id, if any."""
-
-    def tells(column: pd.Series) -> bool:
-        pairs = (pd.DataFrame({"of": of, "value": column}) for of in (block, ids))
-        return all(len(pair.drop_duplicates()) == block.iloc[-1] for pair in pairs)
-
-    texts = {name: frame[name].astype(str) for name in frame}
-    found = {name: text.nunique() for name, text in texts.items() if tells(text)}
-    return min(found, key=found.__getitem__) if found else None
+        return
+    (name,) = names["subject"]
+    people, same = ({**given, "subject": x} for x in ([column, name], name))
+    raise ValueError(
+        f"{text}. Are these other people with the same ids? Then say {_say(columns=people)}; "
+        f"if they are the same people, {_say(columns=same)}."
+    )
 
 
 # --------------------------------------------------------------------------------------------------
@@ -561,10 +530,27 @@ def _times(column: pd.Series, rules: _Rules) -> tuple[pd.Series, str]:
     }
     words = [x for x in values if all(reading[x] is None for reading in readings.values())]
     if words:
-        raise ValueError(_not_numbers(column, words, rules.missing))
+        n = int(column.isin(words).sum())
+        text = (
+            f"column {column.name!r} (rt) has values that are not numbers, in {_count(n, 'row')}: "
+            f"{_some(map(repr, words))}; "
+        )
+        if n > column.notna().sum() / 2 or len(words) > 4 * _SHOWN:
+            raise ValueError(text + "is it the right column?")
+        remedy = _say(missing=(*rules.missing, *words))
+        raise ValueError(text + f"if they mean 'no response', say {remedy}.")
     fitting = [mark for mark, reading in readings.items() if None not in reading.values()]
     if len(fitting) != 1:
-        raise ValueError(_decimal_question(column.name, values, fitting))
+        marked = [x for x in values if isinstance(x, str) and re.search("[.,]", x)]
+        comma, point = (_say(decimal=mark) for mark in ",.")
+        raise ValueError(
+            f"column {column.name!r} (rt) has numbers such as {_some(map(repr, marked))}; "
+            + (
+                f"say {comma} if commas are decimal marks, {point} if they separate thousands."
+                if fitting
+                else "decimal points and decimal commas are mixed. Mend the file."
+            )
+        )
     (mark,) = fitting
     times = column.map(readings[mark]).astype(float)
     return times.mask(times.isin(rules.missing)), f", decimal {mark!r}"
@@ -583,26 +569,6 @@ def _number(value: Any, mark: str) -> float | None:
     return float(text.replace(thousands, "").replace(mark, "."))
 
 
-def _not_numbers(column: pd.Series, words: list[Any], missing: tuple[Any, ...]) -> str:
-    n = int(column.isin(words).sum())
-    text = (
-        f"column {column.name!r} (rt) has values that are not numbers, in {_count(n, 'row')}: "
-        f"{_some(map(repr, words))}; "
-    )
-    if n > column.notna().sum() / 2 or len(words) > 4 * _SHOWN:
-        return text + "is it the right column?"
-    return text + f"if they mean 'no response', say {_say(missing=(*missing, *words))}."
-
-
-def _decimal_question(name: Any, values: Iterable[Any], fitting: list[str]) -> str:
-    marked = [x for x in values if isinstance(x, str) and re.search("[.,]", x)]
-    text = f"column {name!r} (rt) has numbers such as {_some(map(repr, marked))}; "
-    if not fitting:
-        return text + "decimal points and decimal commas are mixed. Mend the file."
-    comma, point = (_say(decimal=mark) for mark in ",.")
-    return text + f"say {comma} if commas are decimal marks, {point} if they separate thousands."
-
-
 def _responses(column: pd.Series, rules: _Rules) -> pd.Series:
     """Responses as 0, 1 or NaN."""
     keys = _keys(column, rules.missing)
@@ -610,50 +576,87 @@ def _responses(column: pd.Series, rules: _Rules) -> pd.Series:
     low = -1.0 if -1.0 in counts.index else 0.0
     coding: Mapping[Any, int | None] = rules.coding or {low: 0, 1.0: 1}
     if ... not in coding and any(value not in coding for value in counts.index):
-        raise ValueError(_coding_question(column.name, counts, rules.coding))
+        raise ValueError(_coding_question(column.name, list(counts.index), rules.coding))
     other = coding.get(...)
     return keys.map({value: coding.get(value, other) for value in counts.index}).astype(float)
 
 
-def _coding_question(name: Any, counts: pd.Series, coding: Mapping[Any, Any] | None) -> str:
-    values = sorted(counts.index, key=str)
+def _coding_question(name: Any, frequent: list[Any], coding: Mapping[Any, Any]) -> str:
+    """Ask what the values mean, most frequent first; the advice is right where names tell it."""
+    values = sorted(frequent, key=str)
     text = f"column {name!r} (response) has the values {_some(map(_literal, values))}; "
-    if coding is not None:
+    if coding:
         unsaid = [value for value in values if value not in coding]
         text += f"the coding says nothing of {_some(map(_literal, unsaid))}."
         if len(unsaid) < len(values):
             text += f" If they mean 'no response', say {_say(coding={**coding, ...: None})}."
         return text
-    pair, known = _pair(list(counts.index))
+    lower, upper = ([v for v in frequent if str(v).lower() in words] for words in (_LOWER, _UPPER))
+    numbers = [pair for pair in ((-1.0, 1.0), (0.0, 1.0)) if set(pair) <= set(values)]
+    named = list(numbers[0]) if numbers else lower[:1] + upper[:1]
+    pair = (named + [value for value in frequent if value not in named])[:2]
+    if not numbers:
+        pair.sort(key=lambda value: (value in upper[:1], value not in lower[:1], str(value)))
     rest = [value for value in values if value not in pair]
-    only = int(str(pair[0]).lower() not in _LOWER)
-    advice = dict(zip(pair, (0, 1) if len(pair) > 1 else (only,), strict=True))
-    advice |= dict.fromkeys(rest if len(rest) < 2 else [...])
+    bounds = (0, 1) if len(pair) > 1 else (int(pair[0] not in lower),)
+    advice = dict(zip(pair, bounds, strict=True)) | dict.fromkeys(rest if len(rest) < 2 else [...])
     text += "say which is 0 (lower) and which 1 (upper)"
     if rest:
         text += ", and which are no response (... stands for all others)"
+    known = bool(named) and 2 in (len(named), len(values))
     return f"{text}: {_say(coding=advice)}" + ("." if known else "? Or the other way round?")
 
 
-def _pair(values: list[Any]) -> tuple[list[Any], bool]:
-    """Lower and upper among the values, most frequent first; and whether their order is known."""
-    for low, high in ((-1.0, 1.0), (0.0, 1.0)):
-        if {low, high} <= set(values):
-            return [low, high], True
-    lower, upper = ([v for v in values if str(v).lower() in words] for words in (_LOWER, _UPPER))
-    if lower and upper:
-        return [lower[0], upper[0]], True
-    named = (lower + upper)[:1]
-    others = [value for value in values if value not in named][: 2 - len(named)]
-    if named:
-        return (named + others if lower else others + named), len(values) == 2
-    return sorted(others, key=str), False
+def _conditions(
+    frame: pd.DataFrame, names: Mapping[str, Any], column: Any, told: tuple[Any, ...]
+) -> tuple[pd.Series, tuple[str, str]]:
+    """Codes of the two conditions, NaN where missing, infinite for others; and their names."""
+    found = [name for name in frame.columns if str(name) == str(column)]
+    if not found:
+        raise ValueError(
+            f"no condition column: looked for {column!r}, the table has {list(frame.columns)}."
+        )
+    if found[0] in (names["rt"], names["response"]) or found == names["subject"]:
+        raise ValueError(
+            f"conditions: {column!r} is the column of the subject, rt or response already; name "
+            "another."
+        )
+    keys = _keys(frame[found[0]], ("",))
+    values = sorted(keys.dropna().unique(), key=lambda x: (isinstance(x, str), x))
+    text = f"column {column!r} (condition) has "
+    text += f"the values {_some(map(_literal, values))}" if values else "no values"
+    if told and not set(told) <= set(values):
+        absent = [value for value in told if value not in values]
+        raise ValueError(f"{text}; nobody did {_some(map(_literal, absent))}.")
+    if not told and len(values) > 2:
+        pair = _say(conditions={column: tuple(map(_plain, values[:2]))})
+        raise ValueError(f"{text}; say which two to compare, the lower code first: {pair}?")
+    if not told and len(values) < 2:
+        raise ValueError(f"{text}: no two conditions to compare. Read it without conditions=.")
+    low, high = told or values
+    codes = {value: np.inf for value in values} | {low: -0.5, high: 0.5}
+    return keys.map(codes).astype(float), (str(_plain(low)), str(_plain(high)))
 
 
-def _unsigned(times: pd.Series) -> tuple[pd.Series, pd.Series]:
-    """Times and responses, where the sign of the time is the response."""
-    responses = (times > 0).astype(float).where(times.notna())
-    return times if _is_marker(times) else times.abs(), responses
+def _unlike_conditions(
+    kept: pd.DataFrame, column: Any, labels: tuple[str, str], told: bool
+) -> Iterable[str]:
+    """Remark on an order that nobody stated, and on people who did one condition only."""
+    if not told:
+        low, high = (_plain(_key(label)) for label in labels)
+        yield (
+            f"{column!r}: changes are those from {labels[0]!r} to {labels[1]!r}; for the other "
+            f"way round, say {_say(conditions={column: (high, low)})}"
+        )
+    both = kept.groupby("subject", sort=False)["condition"].nunique() == 2
+    if not both.any():
+        yield (
+            f"{column!r}: nobody did both; for other people in each condition, compose "
+            "study.under(condition) of each and subtract the draws"
+        )
+    elif not both.all():
+        one = both.index[~both]
+        yield f"{_count(len(one), 'subject')} ({_some(one)}) did one condition only"
 
 
 def _is_marker(times: pd.Series) -> bool:
@@ -692,8 +695,22 @@ def _seconds(rows: pd.DataFrame, unit: str | None) -> tuple[pd.Series, str]:
         raise ValueError(f"rt: none of {len(rows)} times is positive; is it the right column?")
     factor, most = _UNITS[unit or "s"], _LONG if unit is None else _TOO_LONG
     median = usable["rt"].median()
+    seconds = _say(unit="s")
     if not _SHORT <= median * factor <= most:
-        raise ValueError(_unit_question(median, unit))
+        likely = [u for u, size in _UNITS.items() if _SHORT <= median * size <= _LONG]
+        text = f"rt: the median time is {median:.4g}"
+        if unit is not None:
+            text += f", in {unit} that is {median * factor:.4g} s"
+        if not likely:
+            units = list(_UNITS)
+            raise ValueError(
+                f"{text}, which is no response time in any of {units}; the right column?"
+            )
+        text += f". These look like {_UNIT_NAMES[likely[0]]}: say {_say(unit=likely[0])}"
+        or_not = (
+            f", or {seconds} if they are seconds" if unit is None and median <= _TOO_LONG else ""
+        )
+        raise ValueError(f"{text}{or_not}.")
     by_subject = usable.groupby("subject", sort=False)["rt"]
     medians = by_subject.median() * factor
     odd = (medians > most) | ((medians < _SHORT) & (by_subject.size() >= _FEW))
@@ -702,23 +719,9 @@ def _seconds(rows: pd.DataFrame, unit: str | None) -> tuple[pd.Series, str]:
         raise ValueError(
             f"rt: the median time is {median * factor:.3g} s, but outside {_SHORT:g} to {most:g} s "
             f"for the subjects {_some(medians.index[odd])}. Are these milliseconds, or the others? "
-            "Mend the file"
-            + (f", or say {_say(unit='s')} if all are seconds." if believed else ".")
+            f"Mend the file{f', or say {seconds} if all are seconds' if believed else ''}."
         )
     return rows["rt"] * factor, unit or "s"
-
-
-def _unit_question(median: float, unit: str | None) -> str:
-    likely = [u for u, factor in _UNITS.items() if _SHORT <= median * factor <= _LONG]
-    text = f"rt: the median time is {median:.4g}"
-    if unit is not None:
-        text += f", in {unit} that is {median * _UNITS[unit]:.4g} s"
-    if not likely:
-        return f"{text}, which is no response time in any of {list(_UNITS)}; the right column?"
-    text += f". These look like {_UNIT_NAMES[likely[0]]}: say {_say(unit=likely[0])}"
-    if unit is None and median <= _TOO_LONG:
-        text += f", or {_say(unit='s')} if they are seconds"
-    return f"{text}."
 
 
 def _far(times: pd.Series, unit: str, rules: _Rules) -> Iterable[str]:
@@ -748,7 +751,7 @@ def _far(times: pd.Series, unit: str, rules: _Rules) -> Iterable[str]:
 def _reasons(rows: pd.DataFrame, rules: _Rules) -> pd.Series:
     """Why each row is left out: the first reason that holds, or an empty text."""
     rt = rows["rt"]
-    low, high = rules.rt_range or (0.0, np.inf)
+    low, high = rules.rt_range
     tests = {
         "no subject": rows["subject"].isna(),
         "no response time": rt.isna(),
@@ -757,6 +760,11 @@ def _reasons(rows: pd.DataFrame, rules: _Rules) -> pd.Series:
         "response time not positive": rt <= 0,
         f"response time outside {low:g} to {high:g} s": (rt < low) | (rt > high),
     }
+    if "condition" in rows:
+        tests |= {
+            "no condition": rows["condition"].isna(),
+            _OTHER: np.isinf(rows["condition"]),
+        }
     reason = pd.Series(np.select(list(tests.values()), list(tests), ""), rows.index)
     kept = reason == ""
     counts = kept.groupby(rows["subject"], sort=False).sum()
@@ -770,35 +778,43 @@ def _reasons(rows: pd.DataFrame, rules: _Rules) -> pd.Series:
     reason[kept & rows["subject"].isin(few)] = f"subject with fewer than {rules.min_trials} trials"
     if not (reason == "").any():
         raise ValueError(f"no usable trials are left: {reason.value_counts().to_dict()}.")
+    if rules.conditions:
+        gone = {-0.5, 0.5} - set(rows["condition"][reason == ""])
+        if gone:
+            lost = reason[rows["condition"].isin(gone)].value_counts().to_dict()
+            raise ValueError(
+                f"conditions: no usable trial is left of one of the two in "
+                f"{rules.conditions[0]!r}: {lost}."
+            )
     return reason
 
 
-def _packed(rows: pd.DataFrame, reason: pd.Series, source: str, remarks: Sequence[str]) -> Study:
+def _packed(
+    rows: pd.DataFrame, reason: pd.Series, source: str, remarks: list[str],
+    labels: tuple[str, str] | None,
+) -> Study:  # fmt: skip
+    """The study of the rows that stay, with the report of those that do not."""
     kept = rows[reason == ""]
-    people = dict(list(kept.groupby("subject", sort=False)[["response", "rt"]]))
+    columns = ["response", "rt", *({"condition"} & set(rows))]
+    people = dict(list(kept.groupby("subject", sort=False)[columns]))
     ids = [x.item() if isinstance(x, np.generic) else x for x in people]
-    report = _report(rows, reason)
-    report.attrs["notes"] = (*remarks, *_notes(kept, rows))
-    trials = [x.to_numpy("float32") for x in people.values()]
-    return Study(trials, ids, source=source, report=report)
-
-
-def _notes(kept: pd.DataFrame, rows: pd.DataFrame) -> Iterable[str]:
-    if kept["response"].nunique() == 1:
-        yield "all responses are the same; check the coding of the column"
-    share = 1.0 - len(kept) / len(rows)
-    if share > _MUCH_DROPPED:
-        yield f"{share:.0%} of the trials were dropped; were these missing at random?"
-
-
-def _report(rows: pd.DataFrame, reason: pd.Series) -> pd.DataFrame:
-    report = {}
+    lines = {}
     for why in ["", *reason[reason != ""].value_counts().index]:
         part = rows[reason == why]
         where = _some(part.index) if why else ""
-        report[why or "kept"] = (len(part), part["subject"].nunique(), where)
-    table = pd.DataFrame.from_dict(report, "index", columns=["trials", "subjects", "where"])
-    return table.rename_axis("reason")
+        lines[why or "kept"] = (len(part), part["subject"].nunique(), where)
+    report = pd.DataFrame.from_dict(lines, "index", columns=["trials", "subjects", "where"])
+    report = report.rename_axis("reason")
+    share = 1.0 - len(kept) / (reason != _OTHER).sum()
+    if kept["response"].nunique() == 1:
+        remarks.append("all responses are the same; check the coding of the column")
+    if share > _MUCH_DROPPED:
+        remarks.append(f"{share:.0%} of the trials were dropped; were these missing at random?")
+    report.attrs["notes"] = tuple(remarks)
+    return Study(
+        [x.to_numpy("float32") for x in people.values()], ids, source=source, report=report,
+        conditions=labels or Study.conditions,
+    )  # fmt: skip
 
 
 # --------------------------------------------------------------------------------------------------
@@ -826,9 +842,9 @@ def _plain(value: Any) -> Any:
 
 
 def _some(values: Iterable[Any]) -> str:
-    values = [x.item() if isinstance(x, np.generic) else x for x in values]
-    more = f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else ""
-    return ", ".join(map(str, values[:_SHOWN])) + more
+    texts = list(map(str, values))
+    more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
+    return ", ".join(texts[:_SHOWN]) + more
 
 
 def _count(n: Any, noun: str) -> str:

@@ -30,6 +30,7 @@ from eamlab.quality import measure_quality
 from eamlab.workflows import (
     MODELS,
     PRESETS,
+    SUMMARIES,
     NetworkSettings,
     Preset,
     TrainingSettings,
@@ -37,6 +38,7 @@ from eamlab.workflows import (
     file_hash,
     get_preset,
     global_workflow,
+    load_pretrained,
     local_workflow,
 )
 
@@ -120,7 +122,8 @@ def simulate_groups(
     study_seed, rng = seed.spawn(2)[0], np.random.default_rng(seed.spawn(1)[0])
     n_trials = _another_number_of_trials(settings, rng) if ragged else settings.n_trials
     n_groups = settings.batch_size_of(size, n_trials)
-    data = model.sample(n_groups, size, n_trials, seed=study_seed, **settings.options)
+    options = settings.options | ({"share": "uneven"} if ragged and model.conditions else {})
+    data = model.sample(n_groups, size, n_trials, seed=study_seed, **options)
     if ragged:
         counts = rng.integers(
             settings.trial_range[0], n_trials + 1, size=data["sim_data"].shape[:2]
@@ -198,6 +201,7 @@ def train(
     network: NetworkSettings | None = None,
     settings: TrainingSettings | None = None,
     name: str | None = None,
+    people: str = "local",
     n_quality: int = 300,
 ) -> bf.BasicWorkflow:
     """Train one workflow, or resume its training, and write weights and model card.
@@ -216,8 +220,12 @@ def train(
         Folder of the checkpoints (under ``<name>-checkpoint``), the weights and the model card.
     name : str, optional
         Name of the result; `kind` by default.
-    preset : {"quick", "full", "tutorial", "comparison"} or Preset, default "quick"
-        Where settings that are not given come from.
+    people : str, default "local"
+        Name of the trained local workflow, in `out`, whose summary of a person a hierarchical
+        global workflow is built on.
+    preset : str or Preset, default "quick"
+        Where settings that are not given come from: a name in `eamlab.PRESETS`. "own" suits any
+        model, in two minutes: train "local" first, then "global" with the same `out`.
     n_quality : int, default 300
         Fresh data sets on which the card's calibration and recovery are measured.
 
@@ -229,7 +237,8 @@ def train(
     Raises
     ------
     ValueError
-        If `kind` is unknown, or if `out` holds a checkpoint of another model or other settings.
+        If `kind` is unknown, if `out` holds a checkpoint of another model or other settings, or
+        lacks the local workflow that a hierarchical global one needs.
     """
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {KINDS}, got {kind!r}.")
@@ -247,9 +256,13 @@ def train(
         "network": asdict(network),
         "training": asdict(settings),
     }
+    local = None
+    if kind == "global" and network.summary == "hierarchical":
+        local = load_pretrained(people, folder=out, model=model)
+        what["people"] = local.model_card["sha256"]
     what = json.loads(json.dumps(what))
     state = _load_state(folder, what, model)
-    workflow = _fit(model, kind, network, settings, folder, what, state)
+    workflow = _fit(model, kind, network, settings, folder, what, state, local)
     workflow.model_card = _write_result(
         workflow, network, settings, out, name, what, state, preset.name, n_quality
     )
@@ -264,15 +277,18 @@ def _fit(
     folder: Path,
     what: dict[str, Any],
     state: dict[str, Any],
+    local: bf.BasicWorkflow | None,
 ) -> bf.BasicWorkflow:
     keras.utils.set_random_seed(settings.seed + state["epoch"])
     workflow = _build(model, kind, network, settings)
+    if local is not None:
+        workflow.estimator.summary_network.take_people(local.estimator.summary_network)
     dataset = Studies(model, kind, settings, workflow.adapter, epoch=state["epoch"])
-    if state["epoch"] < settings.epochs:
-        _announce(estimate_seconds(workflow, dataset, settings.epochs - state["epoch"]))
     optimizer = _optimizer(workflow, settings)
     workflow.estimator.compile(optimizer=optimizer)
     optimizer.build(workflow.estimator.trainable_variables)
+    if state["epoch"] < settings.epochs:
+        _announce(estimate_seconds(workflow, dataset, settings.epochs - state["epoch"]))
     workflow.estimator.fit(
         dataset=dataset,
         epochs=settings.epochs,
@@ -327,13 +343,22 @@ class _Probe(keras.utils.PyDataset):
 
 
 def estimate_seconds(workflow: bf.BasicWorkflow, dataset: Studies, epochs: int) -> float:
-    """Estimate how long `epochs` epochs will take, from a few steps that change no weight."""
+    """Estimate how long `epochs` epochs will take, from a few steps that are taken back.
+
+    They are taken with the optimizer that the estimator is compiled with: to compile a program for
+    them alone would cost as much memory, and as long, as that of the training.
+    """
     probe = _Probe(dataset, min(len(dataset), 4 * len(dataset.settings.group_sizes)))
-    workflow.estimator.compile(optimizer=keras.optimizers.SGD(0.0))
-    workflow.estimator.fit(dataset=probe, epochs=1, verbose=0)  # compiles
+    estimator = workflow.estimator
+    changing = [*estimator.trainable_variables, *estimator.optimizer.variables]
+    before = [keras.ops.convert_to_numpy(variable) for variable in changing]
+    estimator.fit(dataset=probe, epochs=1, verbose=0)  # compiles
     start = time.perf_counter()
-    workflow.estimator.fit(dataset=probe, epochs=1, verbose=0)
-    return (time.perf_counter() - start) / len(probe) * len(dataset) * epochs
+    estimator.fit(dataset=probe, epochs=1, verbose=0)
+    seconds = time.perf_counter() - start
+    for variable, value in zip(changing, before, strict=True):
+        variable.assign(value)
+    return seconds / len(probe) * len(dataset) * epochs
 
 
 def _announce(seconds: float) -> None:
@@ -407,7 +432,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--preset", choices=tuple(PRESETS), default="quick")
     parser.add_argument("--out", type=Path, required=True, help="folder of the result")
     parser.add_argument("--name", help="name of the result (default: the kind)")
-    parser.add_argument("--summary", choices=("subject-aware", "pooled"))
+    parser.add_argument(
+        "--people", default="local", help="local result, in --out, that a global one builds on"
+    )
+    parser.add_argument("--summary", choices=SUMMARIES)
     parser.add_argument("--epochs", type=int, help="instead of the preset's")
     parser.add_argument("--seed", type=int, help="instead of the preset's")
     parser.add_argument("--quality", type=int, default=300, help="data sets that grade the result")
@@ -432,6 +460,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             settings=settings,
             out=args.out,
             name=args.name,
+            people=args.people,
             preset=args.preset,
             n_quality=args.quality,
         )

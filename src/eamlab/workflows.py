@@ -21,7 +21,10 @@ from eamlab.backend import bf
 
 import numpy as np
 
+from eamlab.hierarchical import Hierarchy, PersonPosterior, PersonSummary, PopulationSummary
+from eamlab.model.conditions import TWO_CONDITIONS
 from eamlab.model.eam import EAM
+from eamlab.model.laboratory import LABORATORY
 from eamlab.model.model import Model, Seed, check_count, seed_sequence
 from eamlab.networks import (
     AnchoredConsistencyModel,
@@ -32,6 +35,7 @@ from eamlab.networks import (
     PooledSummary,
     SubjectSummary,
 )
+from eamlab.study import DECISION
 
 __all__ = [
     "PRESETS",
@@ -50,9 +54,9 @@ logging.getLogger("bayesflow").setLevel(logging.WARNING)
 # BayesFlow compiles its solver anew at every call, of which TensorFlow warns from the fifth on.
 logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in record.getMessage())
 
-_FEWEST_IN_BATCH = 16
+_FEWEST_IN_BATCH, _FEWEST_OF_MANY_TRIALS, _MANY_TRIALS = 16, 4, 200
 
-SUMMARIES = ("subject-aware", "pooled")
+SUMMARIES = ("subject-aware", "pooled", "hierarchical")
 """Summary networks of the global workflow."""
 
 SCORES = ("anchored", "plain")
@@ -61,10 +65,17 @@ SCORES = ("anchored", "plain")
 _CONSISTENCY_STEPS = 3
 """Sampling steps of the local network: as well calibrated as with the library's 15, and faster."""
 
-PRETRAINED = ("global", "local")
+PRETRAINED = (
+    "global",
+    "local",
+    "laboratory",
+    "laboratory-local",
+    "two-conditions",
+    "two-conditions-local",
+)
 """Names of the shipped networks."""
 
-MODELS = {model.name: model for model in (EAM,)}
+MODELS = {model.name: model for model in (EAM, LABORATORY, TWO_CONDITIONS)}
 """The shipped models, by the names that model cards know them by."""
 
 
@@ -131,7 +142,9 @@ class TrainingSettings:
         if self.trials_per_batch is None:
             return self.batch_size
         affordable = self.trials_per_batch // (group_size * n_trials)
-        return min(self.batch_size, max(affordable, min(_FEWEST_IN_BATCH, self.batch_size)))
+        many = self.trial_range[1] > _MANY_TRIALS
+        fewest = _FEWEST_OF_MANY_TRIALS if many else _FEWEST_IN_BATCH
+        return min(self.batch_size, max(affordable, min(fewest, self.batch_size)))
 
 
 @dataclass(frozen=True)
@@ -216,9 +229,66 @@ PRESETS: dict[str, Preset] = {
                 averaging=0.999,
             ),
         ),
+        Preset(
+            name="laboratory",
+            description="What the shipped laboratory networks were trained with: a Gaussian per "
+            "person, a population of them; 5 to 1,000 trials each, ragged. Train local first.",
+            global_network=NetworkSettings(summary="hierarchical", summary_dim=32),
+            global_training=TrainingSettings(
+                epochs=48,
+                batches_per_epoch=256,
+                batch_size=128,
+                learning_rate=1e-3,
+                group_sizes=(20, 5, 50, 10, 100, 2, 30, 200, 15, 1, 60),
+                n_trials=100,
+                trials_per_batch=96_000,
+                ragged_every=2,
+                trial_range=(5, 1000),
+                averaging=0.999,
+            ),
+            local_network=NetworkSettings(summary="hierarchical", summary_dim=16),
+            local_training=TrainingSettings(
+                epochs=48,
+                batches_per_epoch=256,
+                batch_size=512,
+                learning_rate=2e-3,
+                group_sizes=(1,),
+                n_trials=400,
+                trials_per_batch=96_000,
+                ragged_every=2,
+                trial_range=(5, 1000),
+                averaging=0.999,
+            ),
+        ),
+        Preset(
+            name="own",
+            description="For any model, both networks in about two minutes on one core: groups of "
+            "2 to 100 people with 5 to 100 trials each, ragged. Train local first.",
+            global_network=NetworkSettings(summary="hierarchical", summary_dim=16),
+            global_training=TrainingSettings(
+                epochs=4,
+                batches_per_epoch=128,
+                batch_size=64,
+                learning_rate=2e-3,
+                group_sizes=(20, 5, 50, 10, 100, 2),
+                trials_per_batch=20_000,
+                ragged_every=2,
+                trial_range=(5, 100),
+            ),
+            local_network=NetworkSettings(summary="hierarchical", summary_dim=16),
+            local_training=TrainingSettings(
+                epochs=8,
+                batches_per_epoch=128,
+                batch_size=256,
+                learning_rate=2e-3,
+                group_sizes=(1,),
+                ragged_every=2,
+                trial_range=(5, 100),
+            ),
+        ),
     )
 }
-"""The named presets ``tutorial``, ``comparison``, ``quick`` and ``full``."""
+"""The named presets; each says what it is for in its ``description``."""
 
 
 def get_preset(preset: str | Preset) -> Preset:
@@ -283,7 +353,7 @@ def global_workflow(
         Whose group parameters.
     network : NetworkSettings, optional
         Sizes of the networks; those of `preset` by default.
-    preset : {"tutorial", "comparison", "quick", "full"} or Preset, default "quick"
+    preset : str or Preset, default "quick"
         Where settings that are not given come from.
     summary : {"subject-aware", "pooled"}, optional
         Overrides the summary network: the nested set network that knows which responses belong to
@@ -299,13 +369,14 @@ def global_workflow(
     Raises
     ------
     ValueError
-        If `preset` or `summary` is unknown.
+        If `preset` or `summary` is unknown, or the summary network does not know such trials.
     """
     preset = get_preset(preset)
     network = network or preset.global_network
     if summary is not None:
         network = NetworkSettings(**asdict(network) | {"summary": summary})
-    summary_network, inference_network = _global_networks(network)
+    _check_summary(network, model)
+    summary_network, inference_network = _global_networks(network, model)
     training = preset.global_training
     workflow = bf.CompositionalWorkflow(
         simulator=make_simulator(
@@ -339,7 +410,7 @@ def local_workflow(
         Whose parameters.
     network : NetworkSettings, optional
         Sizes of the networks; those of `preset` by default.
-    preset : {"tutorial", "comparison", "quick", "full"} or Preset, default "quick"
+    preset : str or Preset, default "quick"
         Where settings that are not given come from.
     learning_rate : float, optional
         Initial learning rate; that of the preset by default.
@@ -350,23 +421,26 @@ def local_workflow(
     """
     preset = get_preset(preset)
     network = network or preset.local_network
-    columns = {name: i for i, name in enumerate(model.prior.names)}
+    _check_summary(network, model)
+    summary_network, inference_network = _local_networks(network, model)
     workflow = bf.BasicWorkflow(
         simulator=_subject_simulator(model, preset.local_training),
         adapter=local_adapter(model),
-        inference_network=AnchoredConsistencyModel(
-            [(columns[p.mean], columns[p.log_sd]) for p in model.people],
-            model.prior.means.tolist(),
-            model.prior.sds.tolist(),
-            subnet_kwargs=_subnet(network),
-            steps=_CONSISTENCY_STEPS,
-        ),
-        summary_network=SubjectSummary(summary_dim=network.summary_dim),
+        inference_network=inference_network,
+        summary_network=summary_network,
         initial_learning_rate=learning_rate or preset.local_training.learning_rate,
         standardize=None,
     )
     workflow.model = model
     return workflow
+
+
+def _check_summary(network: NetworkSettings, model: Model) -> None:
+    if network.summary != "hierarchical" and model.columns != DECISION:
+        raise ValueError(
+            f"summary: the {network.summary} network knows trials of {DECISION} only, and those of "
+            f"{model.name} are {model.columns}; take the hierarchical one, as preset='own' does."
+        )
 
 
 def model_of(workflow: Any) -> Model:
@@ -461,7 +535,7 @@ def make_simulator(
 
 
 def _subject_simulator(model: Model, settings: TrainingSettings) -> bf.simulators.Simulator:
-    """Simulate single subjects: ``sim_data`` is (batch, n_trials, 2)."""
+    """Simulate single subjects: ``sim_data`` is (batch, n_trials, width)."""
 
     def drop_subject_axis(
         batch_shape: tuple[int, ...], sim_data: np.ndarray
@@ -473,10 +547,29 @@ def _subject_simulator(model: Model, settings: TrainingSettings) -> bf.simulator
     return bf.simulators.SequentialSimulator([studies, last])
 
 
-def _global_networks(network: NetworkSettings) -> tuple[Any, Any]:
+def _local_networks(network: NetworkSettings, model: Model) -> tuple[Any, Any]:
+    options: dict[str, Any] = {"subnet_kwargs": _subnet(network), "steps": _CONSISTENCY_STEPS}
+    if network.summary == "hierarchical":
+        hierarchy = Hierarchy.of(model)
+        summary = PersonSummary(hierarchy, summary_dim=network.summary_dim)
+        return summary, PersonPosterior(hierarchy, **options)
+    columns = {name: i for i, name in enumerate(model.prior.names)}
+    posterior = AnchoredConsistencyModel(
+        [(columns[p.mean], columns[p.log_sd]) for p in model.people],
+        model.prior.means.tolist(),
+        model.prior.sds.tolist(),
+        **options,
+    )
+    return SubjectSummary(summary_dim=network.summary_dim), posterior
+
+
+def _global_networks(network: NetworkSettings, model: Model) -> tuple[Any, Any]:
     """Build summary and score network; the pooled summary goes with the library's own score."""
-    kind = PooledSummary if network.summary == "pooled" else GroupSummary
-    summary = kind(summary_dim=network.summary_dim)
+    if network.summary == "hierarchical":
+        summary = PopulationSummary(Hierarchy.of(model), summary_dim=network.summary_dim)
+    else:
+        kind = PooledSummary if network.summary == "pooled" else GroupSummary
+        summary = kind(summary_dim=network.summary_dim)
     if network.summary == "pooled" or network.score == "plain":
         return summary, CompiledDiffusionModel(subnet_kwargs=_subnet(network))
     # The noise level enters through each variable's share of signal, which is smooth down to no
@@ -507,7 +600,8 @@ def build_networks(
     model = model_of(workflow)
     group = {name: np.zeros((2, 1)) for name in model.prior.names}
     subject = {name: np.ones((2, 1)) for name in model.person_names}
-    shape = (2, n_trials, 2) if n_subjects is None else (2, n_subjects, n_trials, 2)
+    width = len(model.columns)
+    shape = (2, n_trials, width) if n_subjects is None else (2, n_subjects, n_trials, width)
     data = group | subject | {"sim_data": np.ones(shape, dtype="float32")}
     workflow.estimator.build_from_data(workflow.adapter(data))
 
@@ -524,8 +618,9 @@ def load_pretrained(
 
     Parameters
     ----------
-    name : {"global", "local"}
-        Which network, or the name of one in `folder`.
+    name : str
+        Which network: "global" and "local" of `eamlab.EAM`, "laboratory" and "laboratory-local",
+        "two-conditions" and "two-conditions-local", or the name of one in `folder`.
     folder : path, optional
         Where ``<name>.json`` and ``<name>.weights.h5`` lie; the shipped weights by default. Use the
         ``--out`` folder of ``python -m eamlab train`` for your own.

@@ -171,26 +171,6 @@ def _line(i: int) -> _Options:
     return {"color": PALETTE[_SERIES[i % 5]], "ls": _DASHES[i % 5]}
 
 
-def _panels(n: int, *, columns: int = 4, height: float = 1.9, spare: bool = True) -> tuple:
-    """Figure with `n` panels in a grid and, if `spare`, an empty one at the end for the legend."""
-    import matplotlib.pyplot as plt
-
-    n_cells = n + 1 if spare else n
-    columns = min(columns, n_cells)
-    rows = -(-n_cells // columns)
-    width = _WIDTH * columns / 4 if columns < 4 else _WIDTH
-    figure, grid = plt.subplots(rows, columns, figsize=(width, height * rows), squeeze=False)
-    for ax in grid.flat[n:]:
-        ax.axis("off")
-    return figure, grid.flat[:n], grid.flat[n] if spare else None
-
-
-def _legend(source: Axes, target: Axes) -> None:
-    """Show the labels of one panel in the spare one."""
-    handles, labels = source.get_legend_handles_labels()
-    target.legend(handles, labels, loc="center left", bbox_to_anchor=(0.0, 0.5))
-
-
 def _by_parameter(
     names: Sequence[str],
     panel: Callable[[Axes, str], None],
@@ -199,12 +179,21 @@ def _by_parameter(
     height: float = 1.9,
     axes: tuple[str, str] = ("", ""),
 ) -> Figure:
-    """Figure with one panel per parameter; the labels of the axes are shared."""
-    figure, cells, spare = _panels(len(names), height=height)
+    """Figure with one panel per parameter, and one for the legend; labels of axes are shared."""
+    import matplotlib.pyplot as plt
+
+    columns = min(4, len(names) + 1)
+    rows = -(-(len(names) + 1) // columns)
+    size = (_WIDTH * columns / 4, height * rows)
+    figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    cells, spare = grid.flat[: len(names)], grid.flat[len(names)]
+    for ax in grid.flat[len(names) :]:
+        ax.axis("off")
     for name, ax in zip(names, cells, strict=True):
         panel(ax, name)
         ax.set_title(symbol(name, model), fontsize=12)
-    _legend(cells[0], spare)
+    labels = cells[0].get_legend_handles_labels()
+    spare.legend(*labels, loc="center left", bbox_to_anchor=(0.0, 0.5))
     figure.supxlabel(axes[0], fontsize=10)
     figure.supylabel(axes[1], fontsize=10)
     return figure
@@ -268,7 +257,10 @@ def _many(draws: Any, truth: Any, name: str) -> tuple[NDArray, NDArray]:
     if len({a.shape[-1] for a in x}) > 1:
         raise ValueError("draws must all have the same number of draws.")
     many = np.concatenate([np.atleast_2d(a) for a in x])
-    true = _truths(truth, name)
+    parts = [s.truth if isinstance(s, Study) else s for s in _list_of(truth, Study)]
+    if any(name not in part for part in parts):
+        raise ValueError(f"studies: the true value of {name!r} is not known in all of them.")
+    true = np.concatenate([np.atleast_1d(np.asarray(p[name], dtype=float)) for p in parts])
     if len(true) != len(many):
         raise ValueError(
             f"draws and studies must belong together: draws of {name!r} are those of {len(many)} "
@@ -277,14 +269,6 @@ def _many(draws: Any, truth: Any, name: str) -> tuple[NDArray, NDArray]:
     if not (np.isfinite(many).all() and np.isfinite(true).all()):
         raise ValueError(f"draws or truth of {name!r} are not finite; remove diverged data sets.")
     return many, true
-
-
-def _truths(truth: Any, name: str) -> NDArray:
-    """True values (n,): of a mapping as they are, of studies one after the other."""
-    parts = [s.truth if isinstance(s, Study) else s for s in _list_of(truth, Study)]
-    if any(name not in part for part in parts):
-        raise ValueError(f"studies: the true value of {name!r} is not known in all of them.")
-    return np.concatenate([np.atleast_1d(np.asarray(p[name], dtype=float)) for p in parts])
 
 
 def _names_of(draws: Any, names: Iterable[str] | None) -> tuple[list[str], Model]:
@@ -346,40 +330,31 @@ def posterior_figure(
     prior = _model(first).prior
 
     def panel(ax: Axes, name: str) -> None:
-        one = {label: some[name] for label, some in sets.items()}
-        parameter = prior[name] if name in prior.names else None
-        gray = None if key is None else key[name]
-        _posterior_panel(ax, parameter, one, gray, _true(truth, name), show_prior)
+        shown = [one[name] for one in sets.values()]
+        parameter, true = prior[name] if name in prior.names else None, _true(truth, name)
+        low, high = _view(parameter, [*shown, *([] if key is None else [key[name]])], true)
+        grid = np.linspace(low, high, 400)
+        if key is not None:
+            density = _density_of(key[name], grid)
+            ax.fill_between(grid, density, color=PALETTE["exact"], alpha=0.45, lw=0, label="exact")
+        for i, (label, one) in enumerate(sets.items()):
+            ax.plot(grid, _density_of(one[name], grid), label=label, lw=1.8, **_line(i))
+        if show_prior and parameter is not None:
+            density = norm.pdf(grid, parameter.mean, parameter.sd)
+            ax.plot(grid, density, color=PALETTE["prior"], ls="--", lw=1.1, label="prior")
+        if true is not None:
+            ax.axvline(true, 0, 0.14, color=PALETTE["truth"], lw=2.2, label="truth")
+        outside = max(np.mean((x < low) | (x > high)) for x in shown)
+        if outside > 0.02:
+            place: _Options = {"ha": "right", "va": "top", "transform": ax.transAxes}
+            ax.text(0.98, 0.97, f"{outside:.0%} off scale", fontsize=9, **place)
+        ax.set(xlim=(low, high), yticks=[])
+        ax.set_ylim(bottom=0)
+        ax.spines["left"].set_visible(False)
+        # Few digits, and room between the numbers.
+        ax.locator_params(axis="x", nbins=3, steps=[1, 2, 3, 4, 5, 10])
 
     return _by_parameter(_shown(first.group_names, names), panel, _model(first))
-
-
-def _posterior_panel(
-    ax: Axes,
-    parameter: GroupParameter | None,
-    sets: dict[str, NDArray],
-    exact: NDArray | None,
-    truth: float | None,
-    show_prior: bool,
-) -> None:
-    low, high = _view(parameter, [*sets.values(), *([] if exact is None else [exact])], truth)
-    grid = np.linspace(low, high, 400)
-    if exact is not None:
-        density = _density_of(exact, grid)
-        ax.fill_between(grid, density, color=PALETTE["exact"], alpha=0.45, lw=0, label="exact")
-    for i, (label, draws) in enumerate(sets.items()):
-        ax.plot(grid, _density_of(draws, grid), label=label, lw=1.8, **_line(i))
-    if show_prior and parameter is not None:
-        density = norm.pdf(grid, parameter.mean, parameter.sd)
-        ax.plot(grid, density, color=PALETTE["prior"], ls="--", lw=1.1, label="prior")
-    if truth is not None:
-        ax.axvline(truth, 0, 0.14, color=PALETTE["truth"], lw=2.2, label="truth")
-    _note_outside(ax, sets, low, high)
-    ax.set(xlim=(low, high), yticks=[])
-    ax.set_ylim(bottom=0)
-    ax.spines["left"].set_visible(False)
-    # Few digits, and room between the numbers.
-    ax.locator_params(axis="x", nbins=3, steps=[1, 2, 3, 4, 5, 10])
 
 
 def _density_of(draws: NDArray, grid: NDArray) -> NDArray:
@@ -406,14 +381,6 @@ def _view(
         low = np.clip(low, mean - 6 * sd, mean + 5 * sd)
         high = np.clip(high, mean - 5 * sd, mean + 6 * sd)
     return float(low), float(high)
-
-
-def _note_outside(ax: Axes, sets: dict[str, NDArray], low: float, high: float) -> None:
-    """Say how many draws a panel cannot show."""
-    shares = [np.mean((x < low) | (x > high)) for x in sets.values()]
-    if max(shares) > 0.02:
-        text = f"{max(shares):.0%} off scale"
-        ax.text(0.98, 0.97, text, ha="right", va="top", transform=ax.transAxes, fontsize=9)
 
 
 @_styled
@@ -545,34 +512,35 @@ def recovery_figure(
             raise ValueError(
                 f"exact_mean[{name!r}] must be {len(true)} numbers, got shape {best.shape}."
             )
-        _recovery_panel(ax, x, true, best)
+        low, high = np.quantile(x, [0.05, 0.95], axis=1)
+        faint = max(0.06, min(0.4, 40 / len(true)))
+        ax.vlines(true, low, high, color=PALETTE["composed"], alpha=faint, lw=1)
+        mean = x.mean(axis=1)
+        note = f"$r$ = {_correlation(true, mean):.2f}"
+        if best is not None:
+            _open_circles(ax, true, best, 16, "exact posterior mean")
+            note += f"\nexact {_correlation(true, best):.2f}"
+        ends = [min(true.min(), mean.min()), max(true.max(), mean.max())]
+        _cloud(ax, true, mean, ends, note, s=7, alpha=0.8)
 
     return _by_parameter(shown, panel, model, height=2.1, axes=("truth", "posterior mean"))
 
 
-def _recovery_panel(ax: Axes, x: NDArray, true: NDArray, best: NDArray | None) -> None:
-    mean = x.mean(axis=1)
-    low, high = np.quantile(x, [0.05, 0.95], axis=1)
-    color, faint = PALETTE["composed"], max(0.06, min(0.4, 40 / len(true)))
-    ax.vlines(true, low, high, color=color, alpha=faint, lw=1)
-    if best is not None:
-        gray: _Options = {"facecolors": "none", "edgecolors": PALETTE["exact"], "lw": 0.8}
-        ax.scatter(true, best, s=16, label="exact posterior mean", **gray)
-    ax.scatter(true, mean, s=7, color=color, lw=0, alpha=0.8, label="network")
-    ends = [min(true.min(), mean.min()), max(true.max(), mean.max())]
+def _open_circles(ax: Axes, true: NDArray, best: NDArray, size: int, label: str) -> None:
+    gray: _Options = {"facecolors": "none", "edgecolors": PALETTE["exact"], "lw": 0.8}
+    ax.scatter(true, best, s=size, label=label, **gray)
+
+
+def _cloud(
+    ax: Axes, true: NDArray, mean: NDArray, ends: list[float], note: str, **size: Any
+) -> None:
+    """Means against truths beside the diagonal, which leaves the lower right corner to a note."""
+    ax.scatter(true, mean, color=PALETTE["composed"], lw=0, label="network", **size)
     ax.plot(ends, ends, color=PALETTE["truth"], lw=0.9, ls="--", label="mean = truth")
-    note = f"$r$ = {_correlation(true, mean):.2f}"
-    if best is not None:
-        note += f"\nexact {_correlation(true, best):.2f}"
-    _note(ax, note)
-    ax.locator_params(nbins=4)
-
-
-def _note(ax: Axes, text: str) -> None:
-    """Write into the lower right corner, which a cloud along the diagonal leaves free."""
     box = {"facecolor": _STYLE["axes.facecolor"], "alpha": 0.75, "lw": 0, "pad": 1}
     place: _Options = {"ha": "right", "va": "bottom", "transform": ax.transAxes}
-    ax.text(0.99, 0.03, text, fontsize=9, bbox=box, **place)
+    ax.text(0.99, 0.03, note, fontsize=9, bbox=box, **place)
+    ax.locator_params(nbins=4)
 
 
 def _correlation(x: NDArray, y: NDArray) -> float:
@@ -636,33 +604,30 @@ def sbc_figure(ranks: Mapping[str, Any], n_draws: int, *, model: Model = EAM) ->
     ValueError
         If a rank is out of range.
     """
+    points = _rank_points(n_draws)
+    z = points / (n_draws + 1)
 
     def panel(ax: Axes, name: str) -> None:
         rank = np.asarray(ranks[name])
         if rank.ndim != 1 or rank.size == 0 or rank.min() < 0 or rank.max() > n_draws:
             raise ValueError(f"ranks[{name!r}] must lie in 0..{n_draws} (n_draws), got {rank}.")
-        _calibration_panel(ax, rank, n_draws)
+        n, (low, high) = len(rank), _ecdf_band(len(rank), n_draws)
+        count = (rank[:, None] < points).sum(axis=0)
+        inside = bool(np.all((count >= low) & (count <= high)))
+        color = PALETTE["composed"] if inside else PALETTE["accent"]
+        band: _Options = {"color": PALETTE["exact"], "alpha": 0.35, "lw": 0, "step": "mid"}
+        ax.fill_between(z, low / n - z, high / n - z, label="95 % band", **band)
+        ax.plot(z, count / n - z, color=color, lw=1.6, label="ranks")
+        if not inside:
+            ax.text(
+                0.97, 0.97, "outside", ha="right", va="top", transform=ax.transAxes, color=color
+            )
+        ax.axhline(0, color=PALETTE["truth"], lw=0.6)
+        ax.set(xlim=(0, 1), xticks=[0, 0.5, 1])
+        ax.locator_params(axis="y", nbins=4)
 
     labels = ("fractional rank of the truth", "ECDF − uniform")
     return _by_parameter(list(ranks), panel, model, axes=labels)
-
-
-def _calibration_panel(ax: Axes, ranks: NDArray, n_draws: int) -> None:
-    n = len(ranks)
-    points = _rank_points(n_draws)
-    z = points / (n_draws + 1)
-    low, high = _ecdf_band(n, n_draws)
-    count = (ranks[:, None] < points).sum(axis=0)
-    inside = bool(np.all((count >= low) & (count <= high)))
-    color = PALETTE["composed"] if inside else PALETTE["accent"]
-    band: _Options = {"color": PALETTE["exact"], "alpha": 0.35, "lw": 0, "step": "mid"}
-    ax.fill_between(z, low / n - z, high / n - z, label="95 % band", **band)
-    ax.plot(z, count / n - z, color=color, lw=1.6, label="ranks")
-    if not inside:
-        ax.text(0.97, 0.97, "outside", ha="right", va="top", transform=ax.transAxes, color=color)
-    ax.axhline(0, color=PALETTE["truth"], lw=0.6)
-    ax.set(xlim=(0, 1), xticks=[0, 0.5, 1])
-    ax.locator_params(axis="y", nbins=4)
 
 
 def _rank_points(n_draws: int, most: int = 100) -> NDArray:
@@ -743,7 +708,12 @@ def paths_figure(
     many = max(n_trials, 2_000)
     data, _ = simulate_trials(*parameters, many, seed=seed, scheme=scheme, dt=dt)
     end = max_rt or float(np.quantile(data[:, 1], 0.98))
-    bins = _time_bins(end, t0, dt if scheme != "exact" else end / 60)
+    # About 60 bins, each as wide as a whole number of steps: stepped times lie at t0 + k step, in
+    # the middle of a step, and bins of another width would hold now more and now fewer of them.
+    step = dt if scheme != "exact" else end / 60
+    width = step * max(1, round(end / 60 / step))
+    first = t0 + step / 2 - width * np.ceil((t0 + step / 2) / width)
+    bins = np.arange(first, end + width, width)
     draw_paths(middle, paths, alpha=alpha, t0=t0, beta=beta)
     for ax, choice in ((top, 1), (bottom, 0)):
         draw_trials(ax, data[:n_trials], choice, parameters, end, bins=bins)
@@ -753,17 +723,6 @@ def paths_figure(
     bottom.tick_params(axis="x", labelbottom=True)
     top.legend(loc="upper right")
     return figure
-
-
-def _time_bins(end: float, t0: float, step: float) -> NDArray:
-    """Edges of about 60 bins up to `end`, each as wide as a whole number of steps.
-
-    Stepped response times lie at t0 + k step, in the middle of a step: bins of another width
-    would hold now more and now fewer of them.
-    """
-    width = step * max(1, round(end / 60 / step))
-    first = t0 + step / 2 - width * np.ceil((t0 + step / 2) / width)
-    return np.arange(first, end + width, width)
 
 
 def draw_paths(
@@ -953,28 +912,18 @@ def shrinkage_figure(
     def panel(ax: Axes, name: str) -> None:
         x, true = _many(draws, study, name)
         best = None if exact is None else _many(exact, study, name)[0].mean(axis=1)
-        center = None if group_mean is None else float(group_mean[name])
-        _shrinkage_panel(ax, true, x.mean(axis=1), best, center)
+        mean, size = x.mean(axis=1), 8 if len(true) < 500 else 3
+        if group_mean is not None:
+            line: _Options = {"color": PALETTE["accent"], "lw": 1.2, "ls": "-."}
+            ax.axhline(float(group_mean[name]), label="population mean", **line)
+        if best is not None:
+            _open_circles(ax, true, best, 18, "exact")
+        slope = np.polyfit(true, mean, 1)[0]
+        note = f"$r$ = {_correlation(true, mean):.2f}\n$b$ = {slope:.2f}"
+        _cloud(ax, true, mean, [true.min(), true.max()], note, s=size, alpha=0.7)
 
     shown, labels = _shown(draws.person_names, names), ("truth", "posterior mean")
     return _by_parameter(shown, panel, _model(draws), height=2.5, axes=labels)
-
-
-def _shrinkage_panel(
-    ax: Axes, true: NDArray, mean: NDArray, best: NDArray | None, center: float | None
-) -> None:
-    if center is not None:
-        ax.axhline(center, color=PALETTE["accent"], lw=1.2, ls="-.", label="population mean")
-    if best is not None:
-        gray: _Options = {"facecolors": "none", "edgecolors": PALETTE["exact"], "lw": 0.8}
-        ax.scatter(true, best, s=18, label="exact", **gray)
-    size = 8 if len(true) < 500 else 3
-    ax.scatter(true, mean, s=size, color=PALETTE["composed"], lw=0, alpha=0.7, label="network")
-    ends = [true.min(), true.max()]
-    ax.plot(ends, ends, color=PALETTE["truth"], lw=0.9, ls="--", label="mean = truth")
-    slope = np.polyfit(true, mean, 1)[0]
-    _note(ax, f"$r$ = {_correlation(true, mean):.2f}\n$b$ = {slope:.2f}")
-    ax.locator_params(nbins=4)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -1055,7 +1004,16 @@ def grades_figure(frame: Any) -> Figure:
     for column, n_subjects in enumerate(sizes):
         part = frame[frame["J"] == n_subjects]
         for ax, measure in zip(grid[:, column], ("bias", "sd_ratio"), strict=True):
-            _grades_panel(ax, part, measure, recipes)
+            for line, recipe in enumerate(recipes):
+                x = part.loc[part["recipe"] == recipe, measure].to_numpy(dtype=float)
+                if len(x):
+                    faint: _Options = {"color": PALETTE["composed"], "alpha": 0.35, "ms": 4}
+                    ax.plot(x, np.full(len(x), line), "o", mew=0, **faint)
+                    ax.plot(np.median(x), line, "D", color=PALETTE["accent"], ms=5)
+            ideal = "-" if measure == "sd_ratio" else ":"
+            ax.axvline(1.0, color=PALETTE["exact"], lw=1.2, ls=ideal)
+            ax.set_xscale("log")
+            ax.grid(axis="y", color=PALETTE["exact"], alpha=0.25)
         grid[0, column].set_title(f"$J$ = {n_subjects:,}")
     grid[0, 0].set_xlim(left=0.03)
     for row, label in zip(grid, ("|bias| / exact sd", "sd / exact sd"), strict=True):
@@ -1076,16 +1034,3 @@ def _log_ticks(ax: Axes) -> None:
     shown = [t for t in ticks if low <= t <= high]
     ax.set_xticks(shown, [f"{t:g}" for t in shown])
     ax.set_xticks([], minor=True)
-
-
-def _grades_panel(ax: Axes, part: Any, measure: str, recipes: list[str]) -> None:
-    for line, recipe in enumerate(recipes):
-        x = part.loc[part["recipe"] == recipe, measure].to_numpy(dtype=float)
-        if len(x) == 0:
-            continue
-        color = PALETTE["composed"]
-        ax.plot(x, np.full(len(x), line), "o", color=color, alpha=0.35, ms=4, mew=0)
-        ax.plot(np.median(x), line, "D", color=PALETTE["accent"], ms=5)
-    ax.axvline(1.0, color=PALETTE["exact"], lw=1.2, ls="-" if measure == "sd_ratio" else ":")
-    ax.set_xscale("log")
-    ax.grid(axis="y", color=PALETTE["exact"], alpha=0.25)

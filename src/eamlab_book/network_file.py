@@ -1,6 +1,6 @@
-"""The shipped networks as classic scripts, for pages that run them in the reader's browser.
+"""Networks and studies as classic scripts, for pages that run them in the reader's browser.
 
-`make results` writes ``<name>.weights.js`` for both. A script holds all that
+`make results` writes ``<name>.weights.js`` for each. A script holds all that
 ``widgets/js/engine/engine.js`` has to know: what the network infers and its prior, how it is built,
 and the weights, as 16-bit integers in units of their array's largest value. That is as short as
 half precision and six times as accurate: at 200 people the rounding moves a posterior mean by less
@@ -18,13 +18,16 @@ from typing import Any
 import numpy as np
 
 from eamlab.composition.posterior import AUTO_STEPS, MANY_STEPS
+from eamlab.hierarchical import Hierarchy, PersonPosterior
 from eamlab.networks import AnchoredConsistencyModel, AnchoredDiffusionModel
-from eamlab.workflows import model_of
-from eamlab_book.widgets.widget import script_folder
+from eamlab.study import Study
+from eamlab.workflows import TrainingSettings, model_of
+from eamlab_book.widgets.widget import plain_symbol, script_folder
 
-__all__ = ["engine_scripts", "network_script", "script_path"]
+__all__ = ["engine_scripts", "network_script", "script_path", "study_script"]
 
 _LARGEST = 32_767
+_LATEST = 2_047
 
 
 def engine_scripts(*names: str) -> tuple[str, ...]:
@@ -32,9 +35,9 @@ def engine_scripts(*names: str) -> tuple[str, ...]:
 
     Parameters
     ----------
-    *names : {"global", "local"}
-        The networks that the page runs; no other page should load their weights. The first two
-        scripts are on every page of the book.
+    *names : str
+        The networks that the page runs, such as "global" and "local"; no other page should load
+        their weights. The first two scripts are on every page of the book.
     """
     weights = (script_path(name).relative_to(script_folder()) for name in names)
     return ("core.js", "engine/engine.js", *(path.as_posix() for path in weights))
@@ -78,20 +81,60 @@ def network_script(workflow: Any, *, exact: bool = False) -> str:
     return f"(globalThis.eamlab.networks ??= {{}})[{json.dumps(content['name'])}] = {text};\n"
 
 
+def study_script(name: str, study: Study) -> str:
+    """Return a study as the text of a classic script.
+
+    A trial is two letters of base64: a bit of choice before eleven of log time. The steps of time
+    are below 0.2 % for a study of human choices, 1 ms at half a second.
+
+    Parameters
+    ----------
+    name : str
+        Under which the page finds the study.
+    study : Study
+        Of people with equally many trials each.
+
+    Raises
+    ------
+    ValueError
+        If the numbers of trials differ.
+    """
+    n_trials = sorted({*study.n_trials.tolist()})
+    if len(n_trials) > 1:
+        raise ValueError(
+            f"study must have equally many trials a person, got {n_trials[0]} to {n_trials[-1]}; "
+            "cut each person to the fewest."
+        )
+    choice, rt = study.trials.reshape(-1, 2).astype(float).T
+    log_rt = np.log(rt)
+    low, step = float(log_rt.min()), float(np.ptp(log_rt)) / _LATEST or 1.0
+    code = (choice * (_LATEST + 1) + np.rint((log_rt - low) / step)).astype(">u2")
+    bits = np.unpackbits(code.view("u1").reshape(-1, 2), axis=1)[:, 4:]
+    content = {
+        "n_trials": n_trials[0],
+        "low": round(low, 6),
+        "step": round(step, 9),
+        "trials": base64.b64encode(np.packbits(bits)).decode(),
+    }
+    text = json.dumps(content, separators=(",", ":"))
+    return f"(globalThis.eamlab.studies ??= {{}})[{json.dumps(name)}] = {text};\n"
+
+
 def _description(workflow: Any) -> dict[str, Any]:
     """Return all that a page has to know, with an array as the "values" of a leaf."""
     card, model = workflow.model_card, model_of(workflow)
     network, summary = workflow.inference_network, workflow.summary_network
     if isinstance(network, AnchoredDiffusionModel):
         kind = _global_description(network, summary)
-    elif isinstance(network, AnchoredConsistencyModel):
-        kind = _local_description(network, model)
+    elif isinstance(network, AnchoredConsistencyModel | PersonPosterior):
+        kind = _local_description(network, summary, model)
     else:
         raise ValueError(
             "workflow must have an anchored network, such as load_pretrained('global'), got "
             f"{type(network).__name__}."
         )
     sizes = card["training"]["group_sizes"]
+    person = getattr(summary, "person", summary)
     return {
         "name": card["name"],
         "kind": card["kind"],
@@ -102,33 +145,68 @@ def _description(workflow: Any) -> dict[str, Any]:
         "means": model.prior.means.tolist(),
         "sds": model.prior.sds.tolist(),
         "group_sizes": [min(sizes), max(sizes)],
-        "trials": _mlp(summary.trial_net),
-        "subject": _mlp(summary.subject_net),
+        "trials_seen": list(TrainingSettings(**card["training"]).trials_seen),
+        "words": {
+            p.name: {"symbol": plain_symbol(p.symbol), "meaning": p.meaning, "label": p.label}
+            for p in model.prior.parameters
+        },
+        "trials": _mlp(person.trial_net),
+        "subject": _mlp(person.subject_net),
         "summary": _dense(summary.out),
         "subnet": _time_mlp(network.subnet),
     } | kind
 
 
+def _hierarchical_description(person: Any) -> dict[str, Any]:
+    """What the networks that know the hierarchy have beside the others'."""
+    h: Hierarchy = person.hierarchy
+    if h.trial_means:
+        raise ValueError("workflow must be of choices and times, got a model of other trials.")
+    numbers = ("scale", "center", "center_sd", "log_spreads", "log_weights")
+    return {
+        "guess": _mlp(person.first_net),
+        "adjust": _dense(person.adjust),
+        "second": _dense(person.second_look),
+        "hierarchy": {"population": [*map(list, h.population)], "shared": list(h.shared)}
+        | {name: _numbers(getattr(h, name)) for name in numbers},
+    }
+
+
 def _global_description(network: Any, summary: Any) -> dict[str, Any]:
     schedule = network.noise_schedule.get_config()
+    person = getattr(summary, "person", None)
+    own: dict[str, Any] = {"estimates": _dense(person.out if person else summary.estimates)}
+    if person:
+        own |= {"members": _mlp(summary.person_net), **_hierarchical_description(person)}
     return {
         "projector": _dense(network.output_projector),
         "group": _mlp(summary.group_net),
-        "estimates": _dense(summary.estimates),
+        **own,
         "schedule": {k: schedule[k] for k in ("min_log_snr", "max_log_snr", "shift")},
         "steps": [[most, steps] for most, steps in AUTO_STEPS.items()],
         "many_steps": MANY_STEPS,
     }
 
 
-def _local_description(network: Any, model: Any) -> dict[str, Any]:
+def _local_description(network: Any, summary: Any, model: Any) -> dict[str, Any]:
+    if isinstance(network, PersonPosterior):
+        own = {"correction": [*_mlp(network.correction_net), _dense(network.correction_out)]}
+        own |= _hierarchical_description(summary)
+    else:
+        own = {"anchor": [*_mlp(network.anchor_net), _dense(network.anchor_out)]}
     return {
         "projector": _dense(network.subnet_projector),
         "people": [
-            {"name": p.name, "mean": p.mean, "log_sd": p.log_sd, "positive": p.positive}
+            {
+                "name": p.name,
+                "symbol": plain_symbol(p.symbol),
+                "mean": p.mean,
+                "log_sd": p.log_sd,
+                "positive": p.positive,
+            }
             for p in model.people
         ],
-        "anchor": [*_mlp(network.anchor_net), _dense(network.anchor_out)],
+        **own,
         **{k: getattr(network, k) for k in ("steps", "rho", "sigma")},
     }
 

@@ -14,7 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from eamlab.model.conditions import TWO_CONDITIONS
 from eamlab.model.eam import EAM
+from eamlab.model.laboratory import LABORATORY
 from eamlab.model.model import Model
 from eamlab.study import Study, simulate
 from eamlab_book.stored import load_stored
@@ -33,9 +35,12 @@ __all__ = [
     "INDEPENDENT",
     "IndependentSettings",
     "LEVERS",
+    "LapseSettings",
     "Lever",
     "LeverSettings",
+    "REAL",
     "RECIPES",
+    "RealSettings",
     "Recipe",
     "SBCSettings",
     "TuningSettings",
@@ -43,12 +48,16 @@ __all__ = [
     "composed_sbc",
     "discretization_table",
     "exact_sbc",
+    "exact_sbc_name",
     "grade_frame",
     "grade_table",
     "graded_seed",
     "graded_study",
     "independent_table",
+    "lapse_table",
+    "lapsing_study",
     "lever_table",
+    "real_table",
     "recipes_for",
     "sbc_studies",
     "tuning_table",
@@ -309,7 +318,10 @@ def _summary(row: dict[str, Any]) -> dict[str, Any]:
 
     biases = column("bias")
     bias, ratio = np.median(np.abs(biases), axis=0), np.median(column("sd_ratio"), axis=0)
-    low, high = _worst_bias_interval(biases)
+    # A 90 % bootstrap interval for the worst parameter's median absolute bias.
+    drawn = np.random.default_rng(0).integers(len(biases), size=(2000, len(biases)))
+    worst = np.median(np.abs(biases)[drawn], axis=1).max(axis=1)
+    low, high = np.quantile(worst, [0.05, 0.95])
     return {
         "J": row["J"],
         "recipe": row["recipe"],
@@ -326,14 +338,6 @@ def _summary(row: dict[str, Any]) -> dict[str, Any]:
         "seconds": row["seconds"],
         "studies": row["studies"],
     }
-
-
-def _worst_bias_interval(bias: NDArray) -> NDArray:
-    """Return a 90 % bootstrap interval for the worst parameter's median absolute `bias`."""
-    n_studies = len(bias)
-    drawn = np.random.default_rng(0).integers(n_studies, size=(2000, n_studies))
-    worst = np.median(np.abs(bias)[drawn], axis=1).max(axis=1)
-    return np.quantile(worst, [0.05, 0.95])
 
 
 def grade_frame(n_subjects: int | None = None) -> pd.DataFrame:
@@ -380,13 +384,19 @@ def discretization_table() -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class SBCSettings:
-    """What made a simulation-based calibration."""
+    """What made a simulation-based calibration.
+
+    ``n_trials`` is everybody's, or each person's; ``model`` a name in `eamlab`, by default the one
+    that results are made for; ``share`` is what `eamlab.TWO_CONDITIONS` simulates by.
+    """
 
     n_studies: int = 500
     n_subjects: int = 5
-    n_trials: int = 30
+    n_trials: int | tuple[int, ...] = 30
     seed: int = 990_000
     num_samples: int = 199
+    model: str | None = None
+    share: str | None = None
 
 
 @dataclass(frozen=True)
@@ -414,17 +424,32 @@ class ExactSBC:
 
 def sbc_studies(settings: SBCSettings, *, model: Model | None = None) -> list[Study]:
     """Simulate the studies of a calibration, drawn from the prior."""
+    options: dict[str, Any] = {} if settings.share is None else {"share": settings.share}
     return simulate(
         model or EAM,
         settings.n_subjects,
         settings.n_trials,
         seed=settings.seed,
         n_studies=settings.n_studies,
+        **options,
     )
 
 
-EXACT_SBC = {5: SBCSettings(), 100: SBCSettings(n_studies=200, n_subjects=100, seed=990_100)}
-"""Calibrations of the exact posterior, by the number of subjects."""
+_RAGGED = (10, 30, 60, 120, 300)
+
+
+EXACT_SBC: dict[tuple[str, int], SBCSettings] = {
+    ("EAM", 5): SBCSettings(),
+    ("EAM", 100): SBCSettings(n_studies=200, n_subjects=100, seed=990_100),
+    ("LABORATORY", 5): SBCSettings(100, 5, _RAGGED, 991_000, model="LABORATORY"),
+}
+"""Calibrations of the exact posterior, by the model's name and the number of subjects."""
+
+
+def exact_sbc_name(model: str, n_subjects: int) -> str:
+    """Return the name of a calibration of the exact posterior among the stored results."""
+    return f"sbc_exact_{'' if model == 'EAM' else f'{model.lower()}_'}{n_subjects}"
+
 
 COMPOSED_SBC = tuple(
     (SBCSettings(n_studies=300, n_subjects=n_subjects, seed=995_000 + n_subjects), group_size)
@@ -517,13 +542,15 @@ def tuning_table() -> pd.DataFrame:
     return rows.pivot_table(index=["J", "group_size"], columns="steps", values="worst")
 
 
-def exact_sbc(n_subjects: int = 5) -> ExactSBC:
+def exact_sbc(n_subjects: int = 5, model: Model | None = None) -> ExactSBC:
     """Load a stored calibration of the exact posterior.
 
     Parameters
     ----------
     n_subjects : {5, 100}, default 5
-        Subjects of each study.
+        Subjects of each study; 5 or 30 of the laboratory's models.
+    model : Model, optional
+        Whose posterior; that of `eamlab.EAM` by default.
 
     Returns
     -------
@@ -534,10 +561,12 @@ def exact_sbc(n_subjects: int = 5) -> ExactSBC:
     ValueError
         If there is none with so many subjects.
     """
-    if n_subjects not in EXACT_SBC:
-        raise ValueError(f"n_subjects must be one of {tuple(EXACT_SBC)}, got {n_subjects!r}.")
-    settings = EXACT_SBC[n_subjects]
-    card = load_stored(f"sbc_exact_{n_subjects}.json", settings)
+    name = (model or EAM).name
+    known = [size for of, size in EXACT_SBC if of == name]
+    if n_subjects not in known:
+        raise ValueError(f"n_subjects must be one of {known} for {name}, got {n_subjects!r}.")
+    settings = EXACT_SBC[name, n_subjects]
+    card = load_stored(f"{exact_sbc_name(name, n_subjects)}.json", settings, model=model)
     ranks = {k: np.array(v) for k, v in card["ranks"].items()}
     mean, sd = ({k: np.array(v) for k, v in card[m].items()} for m in ("mean", "sd"))
     return ExactSBC(settings, ranks, mean, sd, len(card["flagged"]))
@@ -580,6 +609,113 @@ class ComparisonSettings:
     series_terms: int = 10
 
 
+@dataclass(frozen=True)
+class RealSettings:
+    """What made the posterior of Cavanagh's trials by HSSM's likelihood and NUTS.
+
+    A model of conditions gets those of conflict. `lapses` is the share of trials that HSSM takes
+    for guesses, uniform over `lapse_time` seconds for each choice; 5 % are its default.
+    `start_width` scales the prior's sds, from which chains start; `centered` are people's
+    parameters of which the trials say more than the population does. `tree_depth` is the deepest
+    while tuning, and after.
+    """
+
+    lapses: float = 0.0
+    lapse_time: float = 20.0
+    start_width: float = 0.5
+    centered: tuple[str, ...] = ("nu", "alpha", "t0", "nu_change", "log_alpha_change")
+    chains: int = 2
+    tune: int = 600
+    draws: int = 700
+    target_accept: float = 0.85
+    tree_depth: tuple[int, int] = (10, 10)
+    sampler_seed: int = 3
+    series_terms: int = 10
+
+
+REAL = {
+    "real_one": (LABORATORY, RealSettings()),
+    "real_lapses": (LABORATORY, RealSettings(lapses=0.05)),
+    "real_two": (TWO_CONDITIONS, RealSettings(tree_depth=(6, 10))),
+}
+"""Model and settings for one condition, the same with lapses, and two conditions."""
+
+
+def real_table(name: str = "real_one") -> pd.DataFrame:
+    """Tabulate the posterior of real trials by software that is not ours.
+
+    Parameters
+    ----------
+    name : {"real_one", "real_lapses", "real_two"}
+        See `REAL`.
+
+    Returns
+    -------
+    DataFrame
+        One row per group parameter: ``mean`` and ``sd``, their Monte Carlo standard errors
+        ``mean_se`` and ``sd_se``, ``r_hat`` and effective sample size ``ess``.
+    """
+    model, settings = REAL[name]
+    stored = load_stored(f"{name}.json", settings, model=model)["parameters"]
+    return pd.DataFrame.from_dict(stored, "index").loc[list(model.prior.names)]
+
+
+@dataclass(frozen=True)
+class LapseSettings:
+    """What made the table of lapses.
+
+    Studies of people from the prior's mean, of whose trials a share are lapses: a coin flip at a
+    time that is uniform between `fastest` and `slowest` (s). Those of a smaller share are among
+    those of a larger one.
+    """
+
+    shares: tuple[float, ...] = (0.02, 0.05)
+    n_studies: int = 3
+    n_subjects: int = 20
+    n_trials: int = 150
+    fastest: float = 0.1
+    slowest: float = 4.0
+    data_seed: int = 20_264
+    posterior_seed: int = 8
+    num_samples: int = 500
+
+
+def lapsing_study(settings: LapseSettings, index: int, share: float) -> Study:
+    """Return a study of the laboratory's people, with a share of lapses."""
+    seed = np.random.SeedSequence((settings.data_seed, index))
+    group = {p.name: p.mean for p in LABORATORY.prior.parameters}
+    n = settings.n_subjects, settings.n_trials
+    trials = simulate(LABORATORY, *n, seed=seed, group=group).trials.copy()
+    rng = np.random.default_rng(seed.spawn(1)[0])
+    lapses = rng.random(n) < share
+    guesses = np.stack([rng.integers(0, 2, n), rng.uniform(settings.fastest, settings.slowest, n)])
+    trials[lapses] = guesses[:, lapses].T
+    return Study(trials, source=f"{share:.0%} lapses")
+
+
+def lapse_table() -> pd.DataFrame:
+    """Tabulate how far lapses move the exact posterior, and how often `eamlab.check` sees them.
+
+    Returns
+    -------
+    DataFrame
+        One row per group parameter: for each share of lapses the shift of the posterior mean (root
+        mean square over studies), in exact sds of the study without any; and a last row, the share
+        of studies in which the check found something unusual.
+    """
+    stored = load_stored("lapses.json", LapseSettings(), model=LABORATORY)["studies"]
+    columns = {}
+    for share in map(str, (0.0, *LapseSettings().shares)):
+        shifts = {
+            k: [(s[share]["mean"][k] - s["0.0"]["mean"][k]) / s["0.0"]["sd"][k] for s in stored]
+            for k in LABORATORY.prior.names
+        }
+        seen = [bool(s[share]["unusual"]) for s in stored]
+        rms = {k: np.sqrt(np.mean(np.square(v))) for k, v in shifts.items()}
+        columns[f"{float(share):.0%}"] = rms | {"the check sees it": np.mean(seen)}
+    return pd.DataFrame(columns)
+
+
 def independent_table() -> pd.DataFrame:
     """Tabulate the exact posterior beside one of software that is not ours, on two studies.
 
@@ -595,26 +731,19 @@ def independent_table() -> pd.DataFrame:
         the independent sampler ``R-hat``, effective sample size ``ESS`` and, for the whole study,
         ``divergences``.
     """
-    rows = [
-        {"J": study["settings"]["n_subjects"], "parameter": name}
-        | _comparison(study["parameters"][name])
-        | {"divergences": study["divergences"]}
-        for study in load_stored("independent.json", ComparisonSettings())["studies"]
-        for name in EAM.prior.names
-    ]
+    rows = []
+    for study in load_stored("independent.json", ComparisonSettings())["studies"]:
+        for name in EAM.prior.names:
+            row = study["parameters"][name]
+            ours, theirs = row["exact"], row["independent"]
+            where = {"J": study["settings"]["n_subjects"], "parameter": name}
+            rows.append(
+                where
+                | {f"exact {k}": ours[k] for k in ("mean", "sd")}
+                | {f"independent {k}": theirs[k] for k in ("mean", "sd")}
+                | {"difference": row["difference"], "difference, se": row["difference_se"]}
+                | {"sd ratio": row["sd_ratio"], "sd ratio, se": row["sd_ratio_se"]}
+                | {"R-hat": theirs["r_hat"], "ESS": theirs["ess"]}
+                | {"divergences": study["divergences"]}
+            )
     return pd.DataFrame(rows).set_index(["J", "parameter"])
-
-
-def _comparison(row: dict[str, Any]) -> dict[str, float]:
-    return {
-        "exact mean": row["exact"]["mean"],
-        "exact sd": row["exact"]["sd"],
-        "independent mean": row["independent"]["mean"],
-        "independent sd": row["independent"]["sd"],
-        "difference": row["difference"],
-        "difference, se": row["difference_se"],
-        "sd ratio": row["sd_ratio"],
-        "sd ratio, se": row["sd_ratio_se"],
-        "R-hat": row["independent"]["r_hat"],
-        "ESS": row["independent"]["ess"],
-    }

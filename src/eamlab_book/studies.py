@@ -21,10 +21,12 @@ from numpy.typing import NDArray
 from eamlab.draws import Draws
 from eamlab.model.eam import EAM
 from eamlab.model.model import Model
+from eamlab.reading import read_trials
 from eamlab.study import Study, simulate
 from eamlab_book.stored import command, load_stored, stored_path
 
 __all__ = [
+    "CAVANAGH",
     "DEMO_GROUP",
     "DEMO_SIZES",
     "Demo",
@@ -33,6 +35,7 @@ __all__ = [
     "StudiesSettings",
     "exact_of",
     "fingerprint",
+    "load_cavanagh",
     "load_demo",
     "load_studies",
     "pack_demo",
@@ -40,6 +43,9 @@ __all__ = [
     "simulate_demo",
     "simulate_drawn_studies",
 ]
+
+CAVANAGH = stored_path("cavanagh2011.csv")
+"""Real trials, of Cavanagh et al. (2011); ``cavanagh2011.md`` beside it says what they are."""
 
 DEMO_SIZES = (10, 100, 1000, 10_000)
 """Numbers of subjects J for which an exact posterior is shipped."""
@@ -151,6 +157,27 @@ def load_demo(
     study = simulate_demo(DemoSettings(n_subjects), model=model)
     _check_fingerprint(card, [study], f"demo_J{n_subjects}.json")
     return Demo(study, exact, card)
+
+
+def load_cavanagh(conditions: bool = False) -> Study:
+    """Read the trials of the 14 people of Cavanagh et al. (2011).
+
+    Parameters
+    ----------
+    conditions : bool, default False
+        Whether to tell decisions of low conflict (-1/2) from those of high conflict (+1/2).
+
+    Returns
+    -------
+    Study
+        The upper bound is the better choice.
+
+    References
+    ----------
+    Cavanagh, Wiecki, Cohen, Figueroa, Samanta, Sherman & Frank (2011), *Nature Neuroscience* 14,
+    1462-1467.
+    """
+    return read_trials(CAVANAGH, conditions={"conf": ("LC", "HC")} if conditions else None)
 
 
 def exact_of(n_subjects: int) -> Draws:
@@ -307,7 +334,7 @@ def pack_studies(exact: Sequence[Draws], studies: Sequence[Study]) -> dict[str, 
 def fingerprint(studies: Sequence[Study]) -> dict[str, float]:
     """Return a few statistics that recognize data sets on any machine."""
     trials = np.concatenate([a for study in studies for a in study.by_subject])
-    choice, rt = trials.astype(float).T
+    choice, rt = trials.astype(float).T[:2]
     return {
         "share_upper": float(choice.mean()),
         "mean_rt": float(rt.mean()),

@@ -52,7 +52,7 @@ WIDGETS = """
 from IPython.display import display
 
 display(playgrounds.decision_playground(), playgrounds.population_playground())
-display(playgrounds.toy_playground(), book.explorer(live=False), book.film(live=False))
+display(playgrounds.toy_playground(), book.explorer(), book.film(live=False))
 """
 VALUE = "(input) => [input.value, input.checked]"
 

@@ -12,6 +12,7 @@ from check_pages import Watch
 from scipy import integrate
 
 import eamlab as el
+from eamlab.model.density import defective_cdf
 from eamlab_book.toy import GaussianToy, bridge, noise_levels
 from eamlab_book.widgets import playgrounds
 from eamlab_book.widgets.widget import script_folder, scripts
@@ -324,13 +325,14 @@ def test_every_slider_changes_the_picture(fresh, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_buttons_and_choices_change_the_picture(fresh, name):
-    clickable = fresh.locator(f"#{name} button, #{name} input[type=radio]:not(:checked)")
+    buttons = f"#{name} button:not(.eam-links *)"  # those copy the picture's address
+    clickable = fresh.locator(f"{buttons}, #{name} input[type=radio]:not(:checked)")
     for i in range(clickable.count()):
         before = fresh.locator(f"#{name} svg[role=img]").inner_html()
-        fresh.locator(f"#{name} button, #{name} input[type=radio]").nth(i).click()
+        fresh.locator(f"{buttons}, #{name} input[type=radio]").nth(i).click()
         done(fresh, name)
         changed = fresh.locator(f"#{name} svg[role=img]").inner_html() != before
-        node = fresh.locator(f"#{name} button, #{name} input[type=radio]").nth(i)
+        node = fresh.locator(f"{buttons}, #{name} input[type=radio]").nth(i)
         assert changed or node.get_attribute("type") == "radio"
 
 
@@ -338,7 +340,8 @@ def test_a_population_from_the_prior_moves_every_slider_within_its_range(fresh, 
     positions = fresh.evaluate(
         """() => Array.from({ length: 40 }, () => {
           document.querySelector("#population button").click();
-          return [...document.querySelectorAll("#population input")].map((i) => Number(i.value));
+          const sliders = document.querySelectorAll("#population input[type=range]");
+          return [...sliders].map((i) => Number(i.value));
         })"""
     )
     assert len({tuple(row) for row in positions}) == 40
@@ -495,3 +498,44 @@ def test_notebook_module_needs_nothing_but_its_model(page, widgets, name):
     tab.wait_for_selector(f"#{name} svg[role=img]")
     assert tab.locator(f"#{name} .eam-tag").get_attribute("data-life") == "static"
     tab.close()
+
+
+# --- exact trials ---------------------------------------------------------------------------------
+
+TRIALS = """
+([subject, n]) => {
+  const draw = eamlab.ddm.sampler(subject, eamlab.random(7));
+  return Array.from({ length: n }, () => { const { time, upper } = draw(); return [time, upper]; });
+}
+"""
+
+
+@pytest.mark.parametrize(
+    "subject", [(1.0, 1.0, 0.3, 0.5), (-2.0, 1.7, 0.2, 0.35), (0.2, 0.6, 0.1, 0.9), (0, 2, 0, 0.4)]
+)
+def test_exact_trials_follow_the_density(page, subject):
+    n, names = 20_000, ("nu", "alpha", "t0", "beta")
+    times, upper = np.array(page.evaluate(TRIALS, [dict(zip(names, subject, strict=True)), n])).T
+    at = np.sort(times[upper == 1])
+    want = defective_cdf(at, 1, *subject)
+    found = np.arange(1, len(at) + 1) / n
+    # Kolmogorov's bound at 1e-5, for the part of the trials that end there.
+    assert np.abs(found - want).max() < 2.5 / np.sqrt(n)
+    nu, alpha, _, beta = subject
+    p = el.choice_probability(nu, alpha, beta)
+    assert abs(upper.mean() - p) < Z * np.sqrt(p * (1 - p) / n)
+
+
+def test_the_values_of_a_population_can_be_hidden(fresh):
+    box = fresh.locator("#population")
+    assert "β =" in box.locator("svg[role=img]").get_attribute("aria-label")
+    box.get_by_label("hide the values").check()
+    said = box.locator("svg[role=img]").get_attribute("aria-label") + box.inner_text()
+    assert "mu_nu" not in said and "β =" not in said
+    assert not box.locator("input[type=range]").first.is_visible()
+    before = box.locator("svg[role=img]").inner_html()
+    box.get_by_role("button", name="draw a population").click()
+    assert box.locator("svg[role=img]").inner_html() != before
+    assert not box.locator("input[type=range]").first.is_visible()
+    box.get_by_label("hide the values").uncheck()
+    assert box.locator("input[type=range]").first.is_visible()

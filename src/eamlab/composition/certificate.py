@@ -144,7 +144,8 @@ def certify(
         If draws, study and workflow do not belong together, or a count is too small.
     """
     start = time.monotonic()
-    study, model = as_study(study), model_of(workflow)
+    model = model_of(workflow)
+    study = as_study(study, model=model)
     check_count("n_studies", n_studies, _LEAST)
     check_count("rounds", rounds)
     values = group_array(draws, model)
@@ -169,7 +170,14 @@ def certify(
             fit = _fit(points, means, mean, np.sqrt(np.diag(cov)), model)
             center = fit.mean
     table = fit.table(model)
-    corrected = _corrected(draws, values, fit, model) if correct else draws
+    corrected = draws
+    if correct:
+        ratio = fit.sd / fit.composed_sd
+        stretch = np.where(np.abs(np.log(ratio)) > np.log(1.25), ratio, 1.0)
+        moved = fit.mean + stretch * (values - fit.composed_mean)
+        columns = dict(zip(model.prior.names, moved.T, strict=True))
+        how: dict[str, Any] = {"settings": draws.settings, "diagnostics": draws.diagnostics}
+        corrected = Draws(columns, model=model, **how)
     return Certificate(table, corrected, len(points), time.monotonic() - start, points, means)
 
 
@@ -245,11 +253,3 @@ def _fit(
         scale * np.sqrt(np.diag(covariance)),
         scale * np.sqrt(np.diag(error_cov)),
     )
-
-
-def _corrected(draws: Draws, values: FloatArray, fit: _Fit, model: Model) -> Draws:
-    ratio = fit.sd / fit.composed_sd
-    stretch = np.where(np.abs(np.log(ratio)) > np.log(1.25), ratio, 1.0)
-    moved = fit.mean + stretch * (values - fit.composed_mean)
-    columns = dict(zip(model.prior.names, moved.T, strict=True))
-    return Draws(columns, model=model, settings=draws.settings, diagnostics=draws.diagnostics)

@@ -108,14 +108,9 @@ def summarize_groups(
     -------
     ndarray (n_groups in all, summary_dim)
     """
-    return np.concatenate([_summarize_block(workflow, block) for block in blocks])
-
-
-def _summarize_block(workflow: bf.CompositionalWorkflow, groups: np.ndarray) -> np.ndarray:
-    per_batch = max(1, _SUMMARY_BATCH // groups.shape[1])
-    return np.concatenate(
-        [
-            workflow.estimator.summarize({"sim_data": groups[i : i + per_batch]})
-            for i in range(0, len(groups), per_batch)
-        ]
-    )
+    parts = []
+    for groups in blocks:
+        size = max(1, _SUMMARY_BATCH // groups.shape[1])
+        for i in range(0, len(groups), size):
+            parts.append(workflow.estimator.summarize({"sim_data": groups[i : i + size]}))
+    return np.concatenate(parts)

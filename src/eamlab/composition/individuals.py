@@ -59,7 +59,8 @@ def people(
         If the draws are those of another model or of several studies, or `workflow` is not a local
         one; if a person's draws are not finite, with the ids of these.
     """
-    study, model = as_study(study), model_of(workflow)
+    model = model_of(workflow)
+    study = as_study(study, model=model)
     if isinstance(workflow, bf.CompositionalWorkflow):
         raise ValueError(
             "workflow must be a local workflow, got a CompositionalWorkflow; use "
@@ -83,13 +84,6 @@ def people(
         k: np.concatenate([np.asarray(p[k])[0, ..., 0] for p in parts]).T
         for k in model.person_names
     }
-    _check_finite(drawn, study)
-    settings: dict[str, Any] = {"subjects_per_batch": size, "seed": seed}
-    given = dict(as_draws(draws).group)
-    return Draws(given | drawn, model=model, subjects=study.subjects, settings=settings)
-
-
-def _check_finite(drawn: dict[str, np.ndarray], study: Study) -> None:
     bad = np.any([~np.isfinite(x).all(axis=0) for x in drawn.values()], axis=0)
     if bad.any():
         ids = [study.subjects[j] for j in np.flatnonzero(bad)[:5]]
@@ -97,3 +91,6 @@ def _check_finite(drawn: dict[str, np.ndarray], study: Study) -> None:
             f"study: the parameters of {int(bad.sum())} subjects ({ids}) came out infinite: their "
             "trials are unlike any that the network was trained on; check their units and codes."
         )
+    settings: dict[str, Any] = {"subjects_per_batch": size, "seed": seed}
+    given = dict(as_draws(draws).group)
+    return Draws(given | drawn, model=model, subjects=study.subjects, settings=settings)

@@ -17,6 +17,7 @@ import numpy as np
 
 from eamlab.composition.gaussian import sample_gaussian_composition
 from eamlab.composition.groups import group_sizes, split_subjects, summarize_groups
+from eamlab.composition.summed import check_bridge
 from eamlab.draws import Draws
 from eamlab.model.model import GroupPrior, Model, check_count
 from eamlab.networks import AnchoredDiffusionModel, PooledSummary
@@ -163,19 +164,26 @@ def compose(
     ValueError
         If an argument is out of range.
     """
-    studies = as_studies(study)
     several = not isinstance(study, Study)
+    studies = as_studies(study, model=getattr(workflow, "model", None))
     model = _checked_model(workflow, studies)
     num_samples = check_count("num_samples", num_samples)
     seed = None if seed is None else check_count("seed", seed, 0)
     given: dict[str, Any] = {"mini_batch_size": mini_batch_size, "d0": d0, "d1": d1}
     given |= {"use_jac": use_jac, "prior": prior}
-    blocks = [_blocks(workflow, s, group_size) for s in studies]
-    known = _summarized(workflow, blocks, summaries)
+    training = getattr(workflow, "model_card", {}).get("training", {})
+    trained = training.get("group_sizes", [5])
+    blocks = [split_subjects(s.trials, group_sizes(group_size, len(s), trained)) for s in studies]
+    known = _summaries(workflow, blocks, summaries)
     settings = _settings(workflow, method, steps, given, max(map(len, known)))
-    draw = _gaussian_draws if settings["method"] == "gaussian" else _summed_draws
     common: dict[str, Any] = {"num_samples": num_samples, "seed": seed}
-    drawn = draw(workflow, model, blocks, known, **settings, **common)
+    if settings["method"] == "gaussian":
+        options = common | {"steps": settings["steps"]}
+        z = sample_gaussian_composition(workflow.inference_network, known, **options)
+        values = model.prior.unstandardize(z)
+        drawn = {k: values[..., i] for i, k in enumerate(model.prior.names)}
+    else:
+        drawn = _summed_draws(workflow, model, blocks, known, **settings, **common)
     settings |= common | {"group_size": group_size}
     result = [
         Draws(
@@ -189,23 +197,8 @@ def compose(
     ]
     if check or (check is None and not several):
         for i, (draws, one) in enumerate(zip(result, studies, strict=True)):
-            _warn_of_unusual(workflow, draws, one, f"study {i} is" if several else "the data are")
+            _warn_of_unusual(training, draws, one, f"study {i} is" if several else "the data are")
     return result if several else result[0]
-
-
-def _gaussian_draws(
-    workflow: bf.CompositionalWorkflow,
-    model: Model,
-    blocks: list[list[np.ndarray]],
-    summaries: list[np.ndarray],
-    *,
-    method: str,
-    **options: Any,
-) -> dict[str, np.ndarray]:
-    """Draws (n_studies, num_samples) by name, of Gaussians multiplied."""
-    z = sample_gaussian_composition(workflow.inference_network, summaries, **options)
-    values = model.prior.unstandardize(z)
-    return {k: values[..., i] for i, k in enumerate(model.prior.names)}
 
 
 def _summed_draws(
@@ -255,33 +248,27 @@ def _sample_groups(
     return {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
 
 
-def _summarized(
-    workflow: bf.CompositionalWorkflow, blocks: list[list[np.ndarray]], summaries: Any
+def _summaries(
+    workflow: bf.CompositionalWorkflow, blocks: list[list[np.ndarray]], given: Any
 ) -> list[np.ndarray]:
     """Summaries (n_groups, summary_dim) of each study: those given, or made now."""
-    if summaries is None:
-        return _summarize_together(workflow, blocks)
-    several = isinstance(summaries, list | tuple)
-    given = [np.asarray(s, dtype="float32") for s in (summaries if several else [summaries])]
+    if given is None:
+        alike = len({tuple(b.shape for b in study) for study in blocks}) == 1
+        if not alike or len(blocks[0]) > 1:
+            return [summarize_groups(workflow, study) for study in blocks]
+        # All groups of all studies at once: it saves many calls.
+        made = summarize_groups(workflow, [np.concatenate([study[0] for study in blocks])])
+        return list(made.reshape(len(blocks), -1, made.shape[-1]))
+    several = isinstance(given, list | tuple)
+    arrays = [np.asarray(s, dtype="float32") for s in (given if several else [given])]
     n_groups = [sum(len(block) for block in study) for study in blocks]
-    alike = [len(s) for s in given if s.ndim == 2 and np.all(np.isfinite(s))]
-    if alike != n_groups:
+    if [len(s) for s in arrays if s.ndim == 2 and np.all(np.isfinite(s))] != n_groups:
         raise ValueError(
             "summaries must be finite arrays (n_groups, summary_dim), one for each study, which "
-            f"have {n_groups} groups, got {[s.shape for s in given]}; pass the .summaries of "
+            f"have {n_groups} groups, got {[s.shape for s in arrays]}; pass the .summaries of "
             "an earlier result for the same studies and group_size."
         )
-    return given
-
-
-def _summarize_together(
-    workflow: bf.CompositionalWorkflow, blocks: list[list[np.ndarray]]
-) -> list[np.ndarray]:
-    """Summarize all groups of all studies at once where they are alike: it saves many calls."""
-    if len({tuple(b.shape for b in study) for study in blocks}) > 1 or len(blocks[0]) > 1:
-        return [summarize_groups(workflow, study) for study in blocks]
-    made = summarize_groups(workflow, [np.concatenate([study[0] for study in blocks])])
-    return list(made.reshape(len(blocks), -1, made.shape[-1]))
+    return arrays
 
 
 # --------------------------------------------------------------------------------------------------
@@ -304,18 +291,6 @@ def _checked_model(workflow: Any, studies: list[Study]) -> Model:
     return model_of(workflow)
 
 
-def _blocks(
-    workflow: bf.CompositionalWorkflow, study: Study, group_size: int | str
-) -> list[np.ndarray]:
-    """Split a study into blocks of equal groups."""
-    trained = _training(workflow).get("group_sizes", [5])
-    return split_subjects(study.trials, group_sizes(group_size, len(study), trained))
-
-
-def _training(workflow: Any) -> dict[str, Any]:
-    return getattr(workflow, "model_card", {}).get("training", {})
-
-
 def _settings(
     workflow: bf.CompositionalWorkflow,
     method: str,
@@ -336,7 +311,13 @@ def _settings(
             f"load_pretrained('global'), and takes none of {_SUMMED}; leave these out, or choose a "
             "solver of the summed score."
         )
-    settings = {"method": method, "steps": _checked_steps(method, steps, n_groups)}
+    if steps is None:
+        steps = _default_steps(method, n_groups)
+    elif steps != "adaptive":
+        steps = check_count("steps", steps)
+    elif method not in _ADAPTIVE:
+        raise ValueError(f"steps='adaptive' needs one of {_ADAPTIVE}, got method {method!r}.")
+    settings: dict[str, Any] = {"method": method, "steps": steps}
     return settings if method == "gaussian" else settings | _summed_options(given, n_groups)
 
 
@@ -344,11 +325,7 @@ def _summed_options(given: dict[str, Any], n_groups: int) -> dict[str, Any]:
     chosen = {"d0": 1.0, "d1": 1.0, "use_jac": False, "prior": "diffused"}
     chosen |= {"mini_batch_size": min(10, n_groups)}
     chosen |= {k: v for k, v in given.items() if v is not None}
-    for name in ("d0", "d1"):
-        value = chosen[name]
-        if not (isinstance(value, int | float | np.number) and 0 < value < np.inf):
-            raise ValueError(f"{name} must be positive, got {value!r}.")
-        chosen[name] = float(value)
+    chosen["d0"], chosen["d1"] = check_bridge(chosen["d0"], chosen["d1"])
     if chosen["prior"] not in PRIOR_SCORES:
         raise ValueError(f"prior must be one of {PRIOR_SCORES}, got {chosen['prior']!r}.")
     if not isinstance(chosen["use_jac"], bool):
@@ -361,16 +338,6 @@ def _summed_options(given: dict[str, Any], n_groups: int) -> dict[str, Any]:
     return chosen | {"mini_batch_size": size}
 
 
-def _checked_steps(method: str, steps: int | str | None, n_groups: int) -> int | str:
-    if steps is None:
-        return _default_steps(method, n_groups)
-    if steps == "adaptive":
-        if method not in _ADAPTIVE:
-            raise ValueError(f"steps='adaptive' needs one of {_ADAPTIVE}, got method {method!r}.")
-        return "adaptive"
-    return check_count("steps", steps)
-
-
 def _default_steps(method: str, n_groups: int) -> int | str:
     if method == "gaussian":
         return next((steps for most, steps in AUTO_STEPS.items() if n_groups <= most), MANY_STEPS)
@@ -379,8 +346,17 @@ def _default_steps(method: str, n_groups: int) -> int | str:
     return 300 if n_groups > _MANY_GROUPS else 100
 
 
-def _warn_of_unusual(workflow: Any, draws: Draws, study: Study, which: str) -> None:
-    unusual = [*_extrapolation(workflow, study), *predictive_check(draws, study).messages]
+def _warn_of_unusual(training: dict[str, Any], draws: Draws, study: Study, which: str) -> None:
+    unusual = list(predictive_check(draws, study).messages)
+    if training:
+        low, high = TrainingSettings(**training).trials_seen
+        outside = study.n_trials[(study.n_trials < low) | (study.n_trials > high)]
+        if len(outside):
+            unusual.insert(
+                0,
+                f"{len(outside)} of {len(study)} subjects have {outside.min()} to {outside.max()} "
+                f"trials, and it was trained on {low} to {high}.",
+            )
     if unusual:
         warnings.warn(
             f"{which} unlike what the network was trained on; do not trust the draws before you "
@@ -388,18 +364,3 @@ def _warn_of_unusual(workflow: Any, draws: Draws, study: Study, which: str) -> N
             UserWarning,
             stacklevel=3,
         )
-
-
-def _extrapolation(workflow: Any, study: Study) -> list[str]:
-    """Say who has more or fewer trials than anybody in the network's training."""
-    training = _training(workflow)
-    if not training:
-        return []
-    low, high = TrainingSettings(**training).trials_seen
-    outside = (study.n_trials < low) | (study.n_trials > high)
-    if not outside.any():
-        return []
-    return [
-        f"{int(outside.sum())} of {len(study)} subjects have {study.n_trials[outside].min()} to "
-        f"{study.n_trials[outside].max()} trials, and it was trained on {low} to {high}."
-    ]

@@ -12,6 +12,7 @@ equations to be solved at each noise level s.
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -29,7 +30,7 @@ from eamlab.model.model import check_count
 from eamlab.networks import AnchoredDiffusionModel
 from eamlab.workflows import model_of
 
-__all__ = ["LiveSampler"]
+__all__ = ["LiveSampler", "check_bridge"]
 
 _CLIP = 3.0
 """Bound of the denoised parameters in prior sds: what BayesFlow's sampler does by default."""
@@ -105,7 +106,26 @@ class LiveSampler:
     """
 
     def __init__(self, workflow: bf.CompositionalWorkflow, num_samples: int = 100) -> None:
-        self.network = _check_network(workflow)
+        network = getattr(workflow, "inference_network", None)
+        if not isinstance(network, AnchoredDiffusionModel):
+            raise ValueError(
+                "workflow must be a global workflow with an AnchoredDiffusionModel, got "
+                f"{type(workflow).__name__} with {type(network).__name__}; use "
+                "load_pretrained('global')."
+            )
+        subnet = network.subnet
+        known = isinstance(subnet, TimeMLP) and subnet.merge == "concat"
+        if not known or subnet.persistent_conditioning:
+            raise ValueError(
+                "workflow must have a TimeMLP with merge='concat' and persistent_conditioning="
+                f"False as the score network's subnet, got {type(subnet).__name__} with other "
+                "settings; use load_pretrained('global') or global_workflow()."
+            )
+        if subnet.c_proj is None:
+            raise ValueError(
+                "workflow has no weights yet; train it or use load_pretrained('global')."
+            )
+        self.network = network
         self.model = model_of(workflow)
         self.num_samples = check_count("num_samples", num_samples)
         self._lane = -(-self.num_samples // _LANES)
@@ -156,18 +176,22 @@ class LiveSampler:
         RuntimeError
             If draws are not finite, which only broken weights can cause.
         """
-        summaries = self._check_summaries(summaries)
+        summaries = self._summaries(summaries)
         steps = check_count("steps", steps)
         count = min(check_count("mini_batch_size", mini_batch_size), len(summaries))
-        _check_positive(d0=d0, d1=d1)
+        check_bridge(d0, d1)
         rng = np.random.default_rng(None if seed is None else check_count("seed", seed, 0))
         times = _times(steps)
         levels = _levels(self.network, times, d0, d1)
         shape = (self._lane * _LANES, self.network.base_distribution.dim)
         batches = _batches(rng, levels, len(summaries), count, shape)
         states = self._walk(self._groups(summaries), batches, len(summaries), count, rng)
-        kept = list(states) if path else [_last(states)]
-        z = _finite(kept[-1])[: self.num_samples]
+        kept = deque(states, maxlen=None if path else 1)
+        z = kept[-1][: self.num_samples]
+        if not np.all(np.isfinite(kept[-1])):
+            raise RuntimeError(
+                "draws are not finite: the network's weights are broken; train again."
+            )
         chosen = {"mini_batch_size": count, "d0": float(d0), "d1": float(d1), "seed": seed}
         chosen |= {"steps": steps, "path": path}
         values = self.model.prior.unstandardize(z)
@@ -206,9 +230,9 @@ class LiveSampler:
         ValueError
             If an argument is out of range or not finite.
         """
-        summaries = self._check_summaries(summaries)
-        points = _check_points(points, self.network.base_distribution.dim)
-        _check_positive(d0=d0, d1=d1)
+        summaries = self._summaries(summaries)
+        points = _checked("points", points, ("n_points", len(self.model.prior)), "prior z-scores")
+        check_bridge(d0, d1)
         if not 0.0 <= t <= 1.0:
             raise ValueError(f"t must be a diffusion time between 0 and 1, got {t}.")
         levels = _levels(self.network, np.asarray([t, 0.0], "float32"), d0, d1)
@@ -217,17 +241,10 @@ class LiveSampler:
         n = np.float32(len(summaries))
         return ops.convert_to_numpy(_composed_score(_State(points, total), level, n, n))
 
-    def _check_summaries(self, summaries: Any) -> np.ndarray:
+    def _summaries(self, summaries: Any) -> np.ndarray:
         dim = self.network.subnet.c_proj.kernel.shape[0]
-        values = np.asarray(summaries, dtype="float32")
-        if values.ndim != 2 or len(values) == 0 or values.shape[1] != dim:
-            raise ValueError(
-                f"summaries must have shape (n_groups, {dim}), those of one study, got "
-                f"{values.shape}; pass compose(...).summaries."
-            )
-        if not np.all(np.isfinite(values)):
-            raise ValueError("summaries must be finite; they hold NaN or infinity.")
-        return values
+        wanted = "those of one study, such as compose(...).summaries"
+        return _checked("summaries", summaries, ("n_groups", dim), wanted)
 
     def _groups(self, summaries: np.ndarray) -> _Groups:
         """Prepare the groups, or return those of the last call if nothing changed."""
@@ -256,7 +273,10 @@ class LiveSampler:
         sizes = np.asarray([n_groups, count], "float32")
         with ThreadPoolExecutor(_LANES) as pool:
             for batch in batches:
-                n_blocks, parts = len(batch.last), _split(batch)
+                n_blocks = len(batch.last)
+                full = keras.tree.map_structure(lambda a: _padded(a, _BLOCKS), batch)
+                index, noise = (np.split(a, _LANES, axis=1) for a in (full.index, full.noise))
+                parts = [full._replace(index=i, noise=n) for i, n in zip(index, noise, strict=True)]
                 jobs = [
                     pool.submit(walk, groups, part, lane, np.int32(n_blocks), sizes)
                     for part, lane in zip(parts, lanes, strict=True)
@@ -357,10 +377,34 @@ def _programs(network: Any) -> tuple[Callable, Callable]:
     def walk(
         groups: _Groups, blocks: _Blocks, state: _State, n_blocks: Tensor, sizes: Tensor
     ) -> tuple[_State, Tensor]:
-        return _walk_blocks(network, groups, blocks, state, n_blocks, sizes)
+        """Walk through the first blocks; return the last state and x after each of them."""
+
+        def body(i: Tensor, loop: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+            x, total, path = loop
+            level = _Levels(*(a[i] for a in blocks.levels))
+            clean = _denoised(network, _take(groups, blocks.index[i]), x, level.log_snr)
+            total = total + ops.sum(blocks.weight[i][:, None] * clean, axis=1)
+            score = _composed_score(_State(x, total), level, sizes[0], sizes[1])
+            moved = x + level.drift * x + level.push * score + level.spread * blocks.noise[i]
+            x = ops.where(blocks.last[i], moved, x)
+            total = ops.where(blocks.last[i], ops.zeros_like(total), total)
+            return x, total, ops.slice_update(path, (i, 0, 0), x[None])
+
+        start = (state.x, state.total, ops.zeros_like(blocks.noise))
+        x, total, path = ops.fori_loop(0, n_blocks, body, start)
+        return _State(x, total), path
 
     def total(groups: _Groups, x: Tensor, log_snr: Tensor, n_groups: Tensor) -> Tensor:
-        return _sum_groups(network, groups, x, log_snr, n_groups)
+        """Sum the denoised parameters of the first groups."""
+
+        def add(i: Tensor, total: Tensor) -> Tensor:
+            index = i * _WIDTH + ops.arange(_WIDTH)
+            weight = ops.cast(index < n_groups, x.dtype)
+            index = ops.minimum(index, n_groups - 1)
+            rows = _take(groups, ops.broadcast_to(index, (x.shape[0], _WIDTH)))
+            return total + ops.sum(weight[:, None] * _denoised(network, rows, x, log_snr), axis=1)
+
+        return ops.fori_loop(0, (n_groups + _WIDTH - 1) // _WIDTH, add, ops.zeros_like(x))
 
     if keras.backend.backend() != "tensorflow":
         return walk, total
@@ -369,45 +413,6 @@ def _programs(network: Any) -> tuple[Callable, Callable]:
 
     compiled = (tf.function(f, autograph=False, jit_compile=True) for f in (walk, total))
     return next(compiled), next(compiled)
-
-
-def _walk_blocks(
-    network: Any,
-    groups: _Groups,
-    blocks: _Blocks,
-    state: _State,
-    n_blocks: Tensor,
-    sizes: Tensor,
-) -> tuple[_State, Tensor]:
-    """Walk through the first `n_blocks` blocks; return the last state and x after each of them."""
-
-    def body(i: Tensor, loop: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        x, total, path = loop
-        level = _Levels(*(a[i] for a in blocks.levels))
-        clean = _denoised(network, _take(groups, blocks.index[i]), x, level.log_snr)
-        total = total + ops.sum(blocks.weight[i][:, None] * clean, axis=1)
-        score = _composed_score(_State(x, total), level, sizes[0], sizes[1])
-        moved = x + level.drift * x + level.push * score + level.spread * blocks.noise[i]
-        x = ops.where(blocks.last[i], moved, x)
-        total = ops.where(blocks.last[i], ops.zeros_like(total), total)
-        return x, total, ops.slice_update(path, (i, 0, 0), x[None])
-
-    start = (state.x, state.total, ops.zeros_like(blocks.noise))
-    x, total, path = ops.fori_loop(0, n_blocks, body, start)
-    return _State(x, total), path
-
-
-def _sum_groups(
-    network: Any, groups: _Groups, x: Tensor, log_snr: Tensor, n_groups: Tensor
-) -> Tensor:
-    def add(i: Tensor, total: Tensor) -> Tensor:
-        index = i * _WIDTH + ops.arange(_WIDTH)
-        weight = ops.cast(index < n_groups, x.dtype)
-        index = ops.minimum(index, n_groups - 1)
-        rows = _take(groups, ops.broadcast_to(index, (x.shape[0], _WIDTH)))
-        return total + ops.sum(weight[:, None] * _denoised(network, rows, x, log_snr), axis=1)
-
-    return ops.fori_loop(0, (n_groups + _WIDTH - 1) // _WIDTH, add, ops.zeros_like(x))
 
 
 def _take(groups: _Groups, index: Tensor) -> _Groups:
@@ -439,34 +444,31 @@ def _levels(network: Any, times: np.ndarray, d0: float, d1: float) -> _Levels:
 def _batches(
     rng: np.random.Generator, levels: _Levels, n_groups: int, count: int, shape: tuple[int, int]
 ) -> Iterator[_Blocks]:
-    """Yield all blocks of all steps, at most `_BLOCKS` at once, with their noise."""
-    n_blocks = -(-count // _WIDTH)
+    """Yield all blocks of all steps, at most `_BLOCKS` at once.
+
+    Noise goes with the last block of its step.
+    """
+    n_blocks, (n_draws, dim) = -(-count // _WIDTH), shape
+    there = np.arange(n_blocks * _WIDTH) < count
     per_batch = max(1, _BLOCKS // n_blocks)
     for first in range(0, len(levels.alpha), per_batch):
-        some = _Levels(*(a[first : first + per_batch] for a in levels))
-        blocks = _blocks(rng, some, n_groups, count, shape)
+        some = [np.repeat(a[first : first + per_batch], n_blocks) for a in levels]
+        n_steps = len(some[0]) // n_blocks
+        index = np.zeros((n_steps, n_draws, n_blocks * _WIDTH), dtype="int32")
+        index[..., :count] = _subsets(rng, n_groups, count, (n_steps, n_draws))
+        noise = np.zeros((n_steps, n_blocks, n_draws, dim), dtype="float32")
+        noise[:, -1] = _noise(rng, (n_steps, n_draws, dim))
+        by_block = index.reshape(n_steps, n_draws, n_blocks, _WIDTH).swapaxes(1, 2)
+        blocks = _Blocks(
+            levels=_Levels(*some),
+            last=np.tile(np.arange(n_blocks) == n_blocks - 1, n_steps),
+            weight=np.tile(there.reshape(n_blocks, _WIDTH).astype("float32"), (n_steps, 1)),
+            index=by_block.reshape(-1, n_draws, _WIDTH),
+            noise=noise.reshape(-1, n_draws, dim),
+        )
         for start in range(0, len(blocks.last), _BLOCKS):
-            yield _cut(blocks, slice(start, start + _BLOCKS))
-
-
-def _blocks(
-    rng: np.random.Generator, levels: _Levels, n_groups: int, count: int, shape: tuple[int, int]
-) -> _Blocks:
-    """Return the blocks of some steps; noise goes with the last block of its step."""
-    n_steps, n_blocks, (n_draws, dim) = len(levels.alpha), -(-count // _WIDTH), shape
-    index = np.zeros((n_steps, n_draws, n_blocks * _WIDTH), dtype="int32")
-    index[..., :count] = _subsets(rng, n_groups, count, (n_steps, n_draws))
-    noise = np.zeros((n_steps, n_blocks, n_draws, dim), dtype="float32")
-    noise[:, -1] = _noise(rng, (n_steps, n_draws, dim))
-    there = np.arange(n_blocks * _WIDTH) < count
-    by_block = index.reshape(n_steps, n_draws, n_blocks, _WIDTH).swapaxes(1, 2)
-    return _Blocks(
-        levels=_Levels(*(np.repeat(a, n_blocks) for a in levels)),
-        last=np.tile(np.arange(n_blocks) == n_blocks - 1, n_steps),
-        weight=np.tile(there.reshape(n_blocks, _WIDTH).astype("float32"), (n_steps, 1)),
-        index=by_block.reshape(-1, n_draws, _WIDTH),
-        noise=noise.reshape(-1, n_draws, dim),
-    )
+            part = slice(start, start + _BLOCKS)
+            yield keras.tree.map_structure(lambda a, part=part: a[part], blocks)
 
 
 def _subsets(rng: np.random.Generator, n: int, size: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -486,72 +488,34 @@ def _noise(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return rng.standard_normal(shape, dtype="float32")
 
 
-def _cut(blocks: _Blocks, part: slice) -> _Blocks:
-    levels = _Levels(*(a[part] for a in blocks.levels))
-    return _Blocks(levels, *(a[part] for a in blocks[1:]))
-
-
-def _split(blocks: _Blocks) -> list[_Blocks]:
-    """Pad the blocks to the program's shape and split the draws into lanes."""
-    levels = _Levels(*(_padded(a, _BLOCKS) for a in blocks.levels))
-    last, weight, index, noise = (_padded(a, _BLOCKS) for a in blocks[1:])
-    lanes = zip(np.split(index, _LANES, axis=1), np.split(noise, _LANES, axis=1), strict=True)
-    return [_Blocks(levels, last, weight, *lane) for lane in lanes]
-
-
 def _padded(values: np.ndarray, length: int) -> np.ndarray:
     """Lengthen the first axis with zeros."""
     return np.pad(values, [(0, length - len(values))] + [(0, 0)] * (values.ndim - 1))
 
 
-def _last(states: Iterator[np.ndarray]) -> np.ndarray:
-    for state in states:
-        last = state
-    return last
-
-
 # --- checks ---------------------------------------------------------------------------------------
 
 
-def _check_network(workflow: Any) -> AnchoredDiffusionModel:
-    network = getattr(workflow, "inference_network", None)
-    if not isinstance(network, AnchoredDiffusionModel):
+def check_bridge(d0: Any, d1: Any) -> tuple[float, float]:
+    """Return both ends of the bridge as floats.
+
+    Raises
+    ------
+    ValueError
+        If one is not a positive and finite number.
+    """
+    for name, value in {"d0": d0, "d1": d1}.items():
+        if not (isinstance(value, int | float | np.number) and 0 < value < np.inf):
+            raise ValueError(f"{name} must be positive and finite, got {value!r}.")
+    return float(d0), float(d1)
+
+
+def _checked(name: str, values: Any, shape: tuple[str, int], what: str) -> np.ndarray:
+    array = np.asarray(values, dtype="float32")
+    if array.ndim != 2 or len(array) == 0 or array.shape[1] != shape[1]:
         raise ValueError(
-            "workflow must be a global workflow with an AnchoredDiffusionModel, got "
-            f"{type(workflow).__name__} with {type(network).__name__}; use "
-            "load_pretrained('global')."
+            f"{name} must have shape ({shape[0]}, {shape[1]}), {what}, got {array.shape}."
         )
-    subnet = network.subnet
-    known = isinstance(subnet, TimeMLP) and subnet.merge == "concat"
-    if not known or subnet.persistent_conditioning:
-        raise ValueError(
-            "workflow must have a TimeMLP with merge='concat' and persistent_conditioning=False as "
-            f"the score network's subnet, got {type(subnet).__name__} with other settings; use "
-            "load_pretrained('global') or global_workflow()."
-        )
-    if subnet.c_proj is None:
-        raise ValueError("workflow has no weights yet; train it or use load_pretrained('global').")
-    return network
-
-
-def _check_positive(**values: float) -> None:
-    for name, value in values.items():
-        if not (np.isfinite(value) and value > 0):
-            raise ValueError(f"{name} must be positive and finite, got {value}.")
-
-
-def _check_points(points: Any, dim: int) -> np.ndarray:
-    values = np.asarray(points, dtype="float32")
-    if values.ndim != 2 or len(values) == 0 or values.shape[1] != dim:
-        raise ValueError(
-            f"points must have shape (n_points, {dim}), prior z-scores, got {values.shape}."
-        )
-    if not np.all(np.isfinite(values)):
-        raise ValueError("points must be finite; they hold NaN or infinity.")
-    return values
-
-
-def _finite(z: np.ndarray) -> np.ndarray:
-    if not np.all(np.isfinite(z)):
-        raise RuntimeError("draws are not finite: the network's weights are broken; train again.")
-    return z
+    if not np.all(np.isfinite(array)):
+        raise ValueError(f"{name} must be finite; they hold NaN or infinity.")
+    return array

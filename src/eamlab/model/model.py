@@ -266,6 +266,11 @@ class Model:
         ``natural(parameters)``: further names for the same parameters, in units that readers know.
     constants : mapping of str to float
         Other numbers that these three functions take by keyword; part of the model.
+    columns : tuple of str, default ("choice", "rt")
+        What a trial consists of. ``choice`` is 0 or 1, ``rt`` in seconds, ``condition`` one of
+        `conditions`; others are numbers. A trial of zeros only stands for a missing one.
+    conditions : tuple of float
+        Codes of the experiment's conditions, if a trial has one.
     """
 
     name: str
@@ -275,8 +280,15 @@ class Model:
     density: Callable[..., NDArray] | None = None
     natural: Callable[..., dict[str, NDArray]] | None = None
     constants: Mapping[str, float] = field(default_factory=dict)
+    columns: tuple[str, ...] = ("choice", "rt")
+    conditions: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        if ("condition" in self.columns) != bool(self.conditions):
+            raise ValueError(
+                "columns need a 'condition' where conditions are given, and only there; got "
+                f"columns={self.columns}, conditions={self.conditions}."
+            )
         for p in self.people:
             unknown = [name for name in (p.mean, p.log_sd) if name not in self.prior.names]
             if unknown:
@@ -310,7 +322,11 @@ class Model:
 
         The order of parameters is no part of it, nor are symbols and meanings.
         """
-        return {
+        usual = Model.columns
+        more: dict[str, Any] = {} if self.columns == usual else {"columns": list(self.columns)}
+        if self.conditions:
+            more["conditions"] = list(self.conditions)
+        return more | {
             "name": self.name,
             "prior": {p.name: [p.mean, p.sd] for p in sorted(self.prior.parameters, key=_name)},
             "people": {

@@ -14,13 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eamlab.draws import Draws
+from eamlab.model.conditions import CONDITIONS
 from eamlab.model.density import FloatArray, _log_density
 from eamlab.model.eam import beta_from_raw
 from eamlab.model.model import Model, check_count, generator
-from eamlab.reference.posterior import ReferenceWarning, doubtful, group_points
-from eamlab.reference.quadrature import N_PERSON, START, Tables, propose_subject
-from eamlab.reference.subjects import Subject, boundary_shift, coordinates, subjects_of
-from eamlab.reference.tables import Domain, build_tables
+from eamlab.reference.conditions import build_pair_tables, propose_pair
+from eamlab.reference.posterior import ReferenceWarning, domain_of, doubtful, group_points
+from eamlab.reference.quadrature import N_GROUP, N_PERSON, START, beta_table, propose_subject
+from eamlab.reference.subjects import (
+    Pair,
+    Subject,
+    boundary_shift,
+    coordinates,
+    has_conditions,
+    subjects_of,
+)
+from eamlab.reference.tables import build_tables
 from eamlab.study import Study, as_study
 
 __all__ = ["exact_people"]
@@ -67,7 +76,8 @@ def exact_people(
     Returns
     -------
     Draws
-        The group's, (S,), and with them the people's ``nu``, ``alpha`` and ``t0`` (s), (S, J).
+        The group's, (S,), and with them the people's ``nu``, ``alpha`` and ``t0`` (s), (S, J); of
+        two conditions ``nu_change`` and ``log_alpha_change``, too.
 
     Raises
     ------
@@ -79,10 +89,10 @@ def exact_people(
     ReferenceWarning
         When the quadrature that proposes the draws misses a part of somebody's posterior.
     """
-    study = as_study(study)
     model = model or getattr(draws, "model", None)
     if model is None:
         raise ValueError("model is needed where draws do not say of which model they are.")
+    study = as_study(study, model=model)
     etas = group_points(draws, model)
     if len(etas) == 1:
         count = 1000 if num_samples is None else check_count("num_samples", num_samples)
@@ -90,7 +100,8 @@ def exact_people(
     elif num_samples not in (None, len(etas)):
         raise ValueError(f"num_samples must be left out with {len(etas)} group draws.")
     rng, shift = generator(seed), boundary_shift(em_dt)
-    drawn = [_draw_subject(s, etas, model, shift, rng) for s in subjects_of(study)]
+    draw = _draw_pair if has_conditions(model) else _draw_subject
+    drawn = [draw(subject, etas, model, shift, rng) for subject in subjects_of(study)]
     for text in doubtful(np.array([doubt for _, doubt in drawn])):
         warnings.warn(f"exact_people: {text}.", ReferenceWarning, stacklevel=2)
     values = dict(zip(coordinates(model).names, etas.T, strict=True))
@@ -106,7 +117,7 @@ def _draw_subject(
 
     Returns the largest share of an integral that is in doubt, too.
     """
-    domain = Domain.of(model).within(etas[:, START], [subject])
+    domain = domain_of(model).within(etas[:, START], [subject])
     tables = build_tables([subject], domain, shift, False)
     theta = _checked_theta(etas, tables, model)
     uniforms = rng.random((len(etas), _SUBJECT_STEPS))
@@ -121,7 +132,30 @@ def _draw_subject(
     return {"nu": nu, "alpha": np.exp(log_alpha), "t0": t0}, doubt
 
 
-def _checked_theta(etas: FloatArray, tables: Tables, model: Model) -> FloatArray:
+def _draw_pair(
+    pair: Pair, etas: FloatArray, model: Model, shift: float, rng: np.random.Generator
+) -> tuple[dict[str, FloatArray], float]:
+    """Draw a person's parameters under two conditions (S,), as `_draw_subject` does."""
+    domain = domain_of(model).within(etas[:, START], [pair])
+    tables = build_pair_tables([pair], domain, shift, False)
+    theta = _checked_theta(etas, tables, model)
+    grid = beta_table(model.constants["beta_concentration"])
+    uniforms = rng.random((len(etas), _SUBJECT_STEPS))
+    noise = rng.standard_normal((len(etas), _SUBJECT_STEPS, 3))
+    points, log_q, doubt = propose_pair(etas, tables, grid, uniforms, noise)
+    changes = etas[:, N_GROUP:].reshape(-1, 2, 2)  # of (nu, log alpha): means, log sds
+    log_p = _pair_log_target(pair, theta, changes, points, shift)
+    chosen = _independence_chain(log_p - log_q, np.log(rng.random(log_q.shape)))
+    at = points[np.arange(len(etas)), chosen][:, None]
+    _, mean, cov = _two_drifts(pair, theta, changes, at, shift)
+    factor = np.linalg.cholesky(cov[:, 0])
+    nu, nu_change = (mean[:, 0] + (factor @ rng.standard_normal((len(etas), 2, 1)))[..., 0]).T
+    log_alpha, log_alpha_change, y = at[:, 0].T
+    values = {"nu": nu, "alpha": np.exp(log_alpha), "t0": pair.first / (1.0 + np.exp(-y))}
+    return values | {"nu_change": nu_change, "log_alpha_change": log_alpha_change}, doubt
+
+
+def _checked_theta(etas: FloatArray, tables: Any, model: Model) -> FloatArray:
     """(mean, sd) pairs and beta (S, d), after a check of beta's range."""
     means, log_sds = etas[:, :N_PERSON], etas[:, N_PERSON:START]
     sds, beta_raw = np.exp(log_sds), etas[:, START]
@@ -144,18 +178,69 @@ def _subject_log_target(
     m_nu, s_nu, m_a, s_a, m_t, s_t, beta = theta.T[:, :, None]
     log_alpha, y = points[..., 0], points[..., 1]
     t0 = subject.first / (1.0 + np.exp(-y))
-    a = np.exp(log_alpha) + 2.0 * shift
-    w = (np.exp(log_alpha) * beta + shift) / a
     total = -0.5 * ((log_alpha - m_a) / s_a) ** 2 - 0.5 * ((np.log(t0) - m_t) / s_t) ** 2
     total -= np.logaddexp(0.0, y)
-    for choice, times in enumerate((subject.lower, subject.upper)):
-        for rt in times:
-            total += _log_density(rt, float(choice), 0.0, a, t0, w)
+    _add_driftless(total, subject, log_alpha, t0, beta, shift)
     slope, b = _slope_and_sum(subject, log_alpha, t0, beta, shift)
     dispersion = 1.0 + s_nu**2 * b
     gain = slope**2 * s_nu**2 + 2.0 * slope * m_nu - b * m_nu**2
     log_p: FloatArray = total + 0.5 * gain / dispersion - 0.5 * np.log(dispersion)
     return log_p
+
+
+def _add_driftless(
+    total: FloatArray,
+    subject: Subject,
+    log_alpha: FloatArray,
+    t0: FloatArray,
+    beta: FloatArray,
+    shift: float,
+) -> None:
+    """Add the log density of all trials without drift."""
+    a = np.exp(log_alpha) + 2.0 * shift
+    w = (np.exp(log_alpha) * beta + shift) / a
+    for choice, times in enumerate((subject.lower, subject.upper)):
+        for rt in times:
+            total += _log_density(rt, float(choice), 0.0, a, t0, w)
+
+
+def _pair_log_target(
+    pair: Pair, theta: FloatArray, changes: FloatArray, points: FloatArray, shift: float
+) -> FloatArray:
+    """Log posterior (S, steps) of (log alpha, its change, y), drift rates integrated out."""
+    _, _, m_a, s_a, m_t, s_t, beta = theta.T[:, :, None]
+    log_alpha, change, y = np.moveaxis(points, -1, 0)
+    m_c, s_c = changes[:, 0, 1, None], np.exp(changes[:, 1, 1, None])
+    t0 = pair.first / (1.0 + np.exp(-y))
+    total = -0.5 * ((log_alpha - m_a) / s_a) ** 2 - 0.5 * ((change - m_c) / s_c) ** 2
+    total -= 0.5 * ((np.log(t0) - m_t) / s_t) ** 2 + np.logaddexp(0.0, y)
+    for part, code in zip(pair, CONDITIONS, strict=True):
+        _add_driftless(total, part, log_alpha + code * change, t0, beta, shift)
+    log_p: FloatArray = total + _two_drifts(pair, theta, changes, points, shift)[0]
+    return log_p
+
+
+def _two_drifts(
+    pair: Pair, theta: FloatArray, changes: FloatArray, points: FloatArray, shift: float
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Integrate out the drift rate and its change: log integral (S, steps); mean, covariance."""
+    log_alpha, change, y = np.moveaxis(points, -1, 0)
+    t0, beta = pair.first / (1.0 + np.exp(-y)), theta[:, START, None]
+    prior_mean = np.stack([theta[:, 0], changes[:, 0, 0]], axis=-1)[:, None]
+    variance = np.stack([theta[:, 1], np.exp(changes[:, 1, 0])], axis=-1)[:, None] ** 2
+    slope, b = np.zeros((*y.shape, 2)), np.zeros((*y.shape, 2, 2))
+    for part, code in zip(pair, CONDITIONS, strict=True):
+        x = np.array([1.0, code])
+        own = _slope_and_sum(part, log_alpha + code * change, t0, beta, shift)
+        slope += own[0][..., None] * x
+        b += own[1][..., None, None] * np.outer(x, x)
+    inverse = np.linalg.inv(np.eye(2) + b * variance[..., None, :])
+    covariance = variance[..., None] * inverse
+    shrunk = np.einsum("...ij,...i->...j", inverse, prior_mean)
+    mean = np.einsum("...ij,...j->...i", covariance, slope) + shrunk
+    log_p = 0.5 * (slope * (mean + shrunk)).sum(axis=-1) + 0.5 * np.log(np.linalg.det(inverse))
+    log_p -= 0.5 * np.einsum("...i,...ij,...j->...", shrunk, b, prior_mean)
+    return log_p, mean, covariance
 
 
 def _slope_and_sum(

@@ -20,7 +20,8 @@ from numpy.typing import ArrayLike
 from eamlab.draws import Draws, group_array
 from eamlab.model.density import FloatArray
 from eamlab.model.model import Model, check_count, generator
-from eamlab.reference.quadrature import N_GROUP, START, Likelihood, beta_table
+from eamlab.reference.conditions import PairDomain, PairLikelihood, build_pair_tables
+from eamlab.reference.quadrature import START, Likelihood, beta_table
 from eamlab.reference.samplers import (
     chains_from_draws,
     chains_from_prior,
@@ -32,11 +33,11 @@ from eamlab.reference.samplers import (
     sample_chains,
     systematic,
 )
-from eamlab.reference.subjects import Subject, boundary_shift, coordinates, subjects_of
-from eamlab.reference.tables import Domain, build_tables, is_narrow
+from eamlab.reference.subjects import boundary_shift, coordinates, has_conditions, subjects_of
+from eamlab.reference.tables import Domain, build_tables
 from eamlab.study import Study, as_study
 
-__all__ = ["ReferenceWarning", "doubtful", "exact", "group_points", "log_likelihood"]
+__all__ = ["ReferenceWarning", "domain_of", "doubtful", "exact", "group_points", "log_likelihood"]
 
 # Up to this many subjects chains are used, above it importance sampling.
 _MOST_FOR_CHAINS = 60
@@ -87,7 +88,7 @@ def exact(
     study : Study
         The data.
     model : Model
-        Such as `eamlab.EAM`, or any other prior of the same decisions.
+        Such as `eamlab.EAM` or `eamlab.TWO_CONDITIONS`, or any other prior of the same decisions.
     num_samples : int, default 1000
         Number of draws.
     seed : int or numpy.random.Generator, optional
@@ -132,8 +133,9 @@ def exact(
     num_samples = check_count("num_samples", num_samples)
     if method not in ("auto", "mcmc", "importance"):
         raise ValueError(f"method must be 'auto', 'mcmc' or 'importance'; got {method!r}.")
+    coordinates(model)  # refuses a model that the quadrature does not know
     rng = generator(seed)
-    subjects, shift = subjects_of(as_study(study)), boundary_shift(em_dt)
+    subjects, shift = subjects_of(as_study(study, model=model)), boundary_shift(em_dt)
     likelihood, start = _prepared(subjects, model, shift, rng, progress)
     settings = {"num_samples": num_samples, "seed": seed, "em_dt": em_dt, "method": method}
     if method == "auto":
@@ -146,28 +148,37 @@ def exact(
 
 
 def _prepared(
-    subjects: Sequence[Subject],
+    subjects: Sequence[Any],
     model: Model,
     shift: float,
     rng: np.random.Generator,
     progress: bool | None,
 ) -> tuple[Likelihood, tuple[FloatArray, FloatArray] | None]:
     """Likelihood of a study, and for one with much data where its posterior lies."""
-    if len(subjects) > _MOST_FOR_CHAINS or any(map(is_narrow, subjects)):
+    domain = domain_of(model)
+    if len(subjects) > _MOST_FOR_CHAINS or any(map(domain.is_narrow, subjects)):
         return _scouted(subjects, model, shift, rng, progress)
-    return _likelihood(subjects, model, Domain.of(model), shift, progress), None
+    return _likelihood(subjects, model, domain, shift, progress), None
 
 
 def _likelihood(
-    subjects: Sequence[Subject],
+    subjects: Sequence[Any],
     model: Model,
     domain: Domain,
     shift: float,
     progress: bool | None,
 ) -> Likelihood:
     grid = beta_table(model.constants["beta_concentration"])
+    if has_conditions(model):
+        pair_tables = build_pair_tables(subjects, domain, shift, progress)
+        return PairLikelihood(subjects, pair_tables, coordinates(model), grid, progress)
     tables = build_tables(subjects, domain, shift, progress)
     return Likelihood(subjects, tables, coordinates(model), grid, progress)
+
+
+def domain_of(model: Model) -> Domain:
+    """Return the region of group parameters for which a model's tables must be right."""
+    return (PairDomain if has_conditions(model) else Domain).of(model)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -204,9 +215,9 @@ def log_likelihood(
         When the quadrature misses a part of a subject's integral: odd subjects, or group parameters
         at which these subjects are next to impossible.
     """
-    subjects = subjects_of(as_study(study))
     etas = group_points(group, model)
-    domain = Domain.of(model).within(etas[:, START], subjects)
+    subjects = subjects_of(as_study(study, model=model))
+    domain = domain_of(model).within(etas[:, START], subjects)
     likelihood = _likelihood(subjects, model, domain, boundary_shift(em_dt), None)
     values = likelihood(etas)
     doubts = likelihood.doubts.copy()
@@ -229,7 +240,7 @@ def group_points(group: Any, model: Model) -> FloatArray:
 
 
 def _scouted(
-    subjects: Sequence[Subject],
+    subjects: Sequence[Any],
     model: Model,
     shift: float,
     rng: np.random.Generator,
@@ -238,12 +249,12 @@ def _scouted(
     """Likelihood of a study, with tables made for where a few of its subjects point to."""
     count = min(_SCOUTS, len(subjects))
     some = [subjects[j] for j in rng.choice(len(subjects), count, replace=False)]
-    scout = _likelihood(some, model, Domain.of(model), shift, progress)
+    scout = _likelihood(some, model, domain_of(model), shift, progress)
     chains = chains_from_prior(scout, rng, progress)
     chains.adapt((300, 300, 500))
-    draws = chains.run(1500, "scouting")[:, :, :N_GROUP].reshape(-1, N_GROUP)
+    draws = _flat(chains.run(1500, "scouting")[:, :, :-1])
     mean, cov = draws.mean(axis=0), np.cov(draws.T)
-    domain = Domain.of(model).around(mean, np.sqrt(np.diag(cov)))
+    domain = domain_of(model).around(mean, np.sqrt(np.diag(cov)))
     likelihood = _likelihood(subjects, model, domain, shift, progress)
     return likelihood, (mean, cholesky_factor(cov * count / len(subjects)))
 
@@ -262,7 +273,7 @@ def _draw(
         if start is None:
             chains = chains_from_prior(likelihood, rng, progress)
             chains.adapt((300, 300, 500))
-            draws = chains.run(1000, "scouting")[:, :, :N_GROUP].reshape(-1, N_GROUP)
+            draws = _flat(chains.run(1000, "scouting")[:, :, :-1])
             start = draws.mean(axis=0), cholesky_factor(np.cov(draws.T))
         x, factor = laplace(likelihood.log_posterior, *start)
         n = max(1500, int(1.5 * num_samples))
@@ -275,9 +286,14 @@ def _draw(
         chains = chains_from_prior(likelihood, rng, progress)
     chains.adapt((400, 400, 800, 1200))
     states = sample_chains(chains, num_samples, most=20_000)
-    draws = states.transpose(1, 0, 2).reshape(-1, N_GROUP)
+    draws = _flat(states.transpose(1, 0, 2))
     weights = np.full(len(draws), 1.0 / len(draws))
     return _Sample(draws, weights, min_ess(states), "mcmc", {"r_hat": max_r_hat(states)})
+
+
+def _flat(states: FloatArray) -> FloatArray:
+    """States (a, b, d) as (a * b, d)."""
+    return states.reshape(-1, states.shape[-1])
 
 
 def _packed(

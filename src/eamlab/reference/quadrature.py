@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,6 @@ from eamlab.model.density import FloatArray, log_f0_grid
 from eamlab.model.eam import beta_from_raw
 from eamlab.model.model import GroupPrior
 from eamlab.parallel import threaded
-from eamlab.reference.subjects import Subject
 
 __all__ = [
     "N_GROUP",
@@ -52,7 +51,8 @@ N_PERSON = 3
 START = 2 * N_PERSON
 """Place of the starting point: after the means and the log sds of these."""
 N_GROUP = START + 1
-"""Group parameters, in the order of `eamlab.reference.subjects.coordinates`."""
+"""Group parameters, in the order of `eamlab.reference.subjects.coordinates`; the first ones of two
+conditions."""
 
 # Trapezoid nodes in log alpha, at these multiples of the approximate posterior sd.
 _N_ALPHA = 12
@@ -439,15 +439,15 @@ class Likelihood:
 
     def __init__(
         self,
-        subjects: Sequence[Subject],
-        tables: Tables,
+        subjects: Sequence[Any],
+        tables: Any,
         prior: GroupPrior,
         beta_grid: FloatArray,
         progress: bool | None = None,
     ) -> None:
         self.subjects, self.tables = subjects, tables
         self.prior, self.beta_grid = prior, beta_grid
-        self.n_subjects = tables.degree.size
+        self.n_subjects = len(subjects)
         self.doubts = np.zeros(self.n_subjects)
         self._progress = progress
 
@@ -458,11 +458,26 @@ class Likelihood:
 
         def part(k: int) -> FloatArray:
             out = np.zeros(len(etas))
-            span = (bounds[k], bounds[k + 1])
-            _log_likelihoods(etas, span, self.tables, self.beta_grid, out, self.doubts)
+            self._add(etas, (bounds[k], bounds[k + 1]), out)
             return out
 
         return np.sum(threaded(part, range(len(bounds) - 1), label, self._progress), axis=0)
+
+    def _add(self, etas: FloatArray, span: tuple[int, int], out: FloatArray) -> None:
+        _log_likelihoods(etas, span, self.tables, self.beta_grid, out, self.doubts)
+
+    def walk(
+        self,
+        start: FloatArray,
+        factor: FloatArray,
+        normals: FloatArray,
+        log_uniforms: FloatArray,
+        states: FloatArray,
+    ) -> float:
+        """Continue a Markov chain from `start`: fill states (n, d + 1), return the acceptance."""
+        prior = np.stack([self.prior.means, self.prior.sds])
+        moves = (factor, normals, log_uniforms, self.tables, self.beta_grid)
+        return metropolis(start, *moves, prior, states)
 
     def _n_chunks(self, n_etas: int) -> int:
         return int(np.clip(n_etas * self.n_subjects // 2000, 1, min(64, self.n_subjects)))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from eamlab.model.density import FloatArray
 from eamlab.model.model import GroupPrior
 from eamlab.parallel import threaded
-from eamlab.reference.quadrature import N_GROUP, Likelihood, metropolis
+from eamlab.reference.quadrature import Likelihood
 
 __all__ = [
     "N_CHAINS",
@@ -56,16 +56,14 @@ class Chains:
 
     def run(self, n: int, label: str) -> FloatArray:
         """Continue all chains by n steps: states (chains, n, d + 1)."""
-        likelihood = self._likelihood
-        prior = np.stack([likelihood.prior.means, likelihood.prior.sds])
-        shape = (len(self._states), n)
-        normals = self._rng.standard_normal((*shape, N_GROUP))
+        shape, d = (len(self._states), n), len(self._factor)
+        normals = self._rng.standard_normal((*shape, d))
         log_uniforms = np.log(self._rng.random(shape))
-        states = np.empty((*shape, N_GROUP + 1))
+        states = np.empty((*shape, d + 1))
 
         def chain(c: int) -> float:
-            args = (normals[c], log_uniforms[c], likelihood.tables, likelihood.beta_grid)
-            return metropolis(self._states[c], self._factor, *args, prior, states[c])
+            args = (self._factor, normals[c], log_uniforms[c], states[c])
+            return self._likelihood.walk(self._states[c], *args)
 
         self.acceptance = np.mean(threaded(chain, range(shape[0]), label, self._progress))
         self._states = states[:, -1].copy()
@@ -73,12 +71,13 @@ class Chains:
 
     def adapt(self, rounds: Sequence[int]) -> None:
         """Learn the proposal's covariance and scale; these steps are thrown away."""
-        scale = 2.38 / math.sqrt(N_GROUP)
+        d = len(self._factor)
+        scale = 2.38 / math.sqrt(d)
         for n in rounds:
-            states = self.run(n, "adapting")[:, n // 3 :, :N_GROUP]
+            states = self.run(n, "adapting")[:, n // 3 :, :-1]
             # Aim at the acceptance rate that is best for a normal target in several dimensions.
             scale *= math.exp(np.clip(2.0 * (self.acceptance - 0.27), -1.0, 0.7))
-            self._factor = scale * cholesky_factor(np.cov(states.reshape(-1, N_GROUP).T))
+            self._factor = scale * cholesky_factor(np.cov(states.reshape(-1, d).T))
 
 
 def cholesky_factor(cov: FloatArray) -> FloatArray:
@@ -91,7 +90,7 @@ def chains_from_prior(
 ) -> Chains:
     """Start points and proposal from weighted draws of the prior."""
     prior = likelihood.prior
-    etas = prior.means + prior.sds * rng.standard_normal((1000, N_GROUP))
+    etas = prior.means + prior.sds * rng.standard_normal((1000, len(prior)))
     log_lik = likelihood(etas, "prior draws")
     log_lik = np.where(np.isfinite(log_lik), log_lik, -np.inf)
     if not np.isfinite(log_lik).any():
@@ -142,13 +141,13 @@ def _normalized(log_weights: FloatArray) -> FloatArray:
 def sample_chains(chains: Chains, num_samples: int, most: int) -> FloatArray:
     """Run adapted chains until they are long and mixed enough: (chains, n, d)."""
     block = 2500
-    states = chains.run(block, "sampling")[:, :, :N_GROUP]
+    states = chains.run(block, "sampling")[:, :, :-1]
     target = max(500.0, 0.5 * num_samples)
     while states.shape[1] < most:
         enough = states[..., 0].size >= num_samples
         if enough and min_ess(states) >= target and max_r_hat(states) <= 1.01:
             break
-        states = np.concatenate([states, chains.run(block, "sampling")[:, :, :N_GROUP]], axis=1)
+        states = np.concatenate([states, chains.run(block, "sampling")[:, :, :-1]], axis=1)
     return states
 
 
@@ -197,13 +196,13 @@ def _quadratic_fit(
 
     The differences span half a posterior sd: curvature at that scale is what a proposal needs.
     """
-    h = 0.5
-    rows, cols = np.triu_indices(N_GROUP, 1)
-    eye = np.eye(N_GROUP)
-    moves = np.concatenate([np.zeros((1, N_GROUP)), eye, -eye, eye[rows] + eye[cols]])
+    h, d = 0.5, len(x)
+    rows, cols = np.triu_indices(d, 1)
+    eye = np.eye(d)
+    moves = np.concatenate([np.zeros((1, d)), eye, -eye, eye[rows] + eye[cols]])
     moves = np.concatenate([moves, -(eye[rows] + eye[cols])])
     values = log_post(x + h * moves @ factor.T)
-    f, plus, minus, above, below = np.split(values, np.cumsum([1, N_GROUP, N_GROUP, len(rows)]))
+    f, plus, minus, above, below = np.split(values, np.cumsum([1, d, d, len(rows)]))
     f, both = f[0], above + below
     gradient = (plus - minus) / (2.0 * h)
     second = (plus + minus - 2.0 * f) / h**2
@@ -240,10 +239,9 @@ def _student_draws(
     center: FloatArray, factor: FloatArray, n: int, rng: np.random.Generator
 ) -> tuple[FloatArray, FloatArray]:
     """Draws of a multivariate Student t and their log density, up to a constant."""
-    z = rng.standard_normal((n, N_GROUP)) / np.sqrt(
-        rng.chisquare(_STUDENT_DF, (n, 1)) / _STUDENT_DF
-    )
-    log_q = -0.5 * (_STUDENT_DF + N_GROUP) * np.log1p((z**2).sum(axis=1) / _STUDENT_DF)
+    d = len(center)
+    z = rng.standard_normal((n, d)) / np.sqrt(rng.chisquare(_STUDENT_DF, (n, 1)) / _STUDENT_DF)
+    log_q = -0.5 * (_STUDENT_DF + d) * np.log1p((z**2).sum(axis=1) / _STUDENT_DF)
     return center + z @ factor.T, log_q
 
 

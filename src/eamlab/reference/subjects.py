@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eamlab.model.conditions import CONDITIONS, conditions_log_density
 from eamlab.model.density import FloatArray
 from eamlab.model.eam import decision_log_density
 from eamlab.model.model import GroupPrior, Model
 from eamlab.model.simulator import BOUNDARY_SHIFT
 from eamlab.study import Study
 
-__all__ = ["Subject", "boundary_shift", "coordinates", "offsets", "subjects_of"]
+__all__ = [
+    "Pair",
+    "Subject",
+    "boundary_shift",
+    "coordinates",
+    "has_conditions",
+    "offsets",
+    "subjects_of",
+]
 
 
 class Subject(NamedTuple):
@@ -35,31 +44,72 @@ class Subject(NamedTuple):
         return self.lower.size, self.upper.size, self.lower.sum() + self.upper.sum()
 
 
-def subjects_of(study: Study) -> list[Subject]:
-    """Split each subject's response times by choice."""
+class Pair(NamedTuple):
+    """One subject's trials in each of two conditions, one of which may be empty."""
+
+    one: Subject
+    other: Subject
+
+    @property
+    def lower(self) -> FloatArray:
+        """Response times of lower choices in both."""
+        return np.concatenate([self.one.lower, self.other.lower])
+
+    @property
+    def upper(self) -> FloatArray:
+        """Response times of upper choices in both."""
+        return np.concatenate([self.one.upper, self.other.upper])
+
+    @property
+    def first(self) -> float:
+        """Fastest response time."""
+        return min(self.one.first, self.other.first)
+
+
+def subjects_of(study: Study) -> list[Any]:
+    """Split each subject's response times by choice: a `Subject`, or with conditions a `Pair`."""
     people = (a.astype(np.float64) for a in study.by_subject)
-    return [Subject(a[a[:, 0] == 0.0, 1].copy(), a[a[:, 0] == 1.0, 1].copy()) for a in people]
+    if "condition" not in study.columns:
+        return [_split(a) for a in people]
+    return [Pair(*(_split(a[a[:, 2] == code]) for code in CONDITIONS)) for a in people]
+
+
+def _split(trials: FloatArray) -> Subject:
+    return Subject(*(trials[trials[:, 0] == choice, 1].copy() for choice in (0.0, 1.0)))
+
+
+def has_conditions(model: Model) -> bool:
+    """Whether a model's likelihood is that of two conditions."""
+    return model.density is conditions_log_density
 
 
 def coordinates(model: Model) -> GroupPrior:
     """Return the prior in the order in which the quadrature keeps group parameters.
 
     Means of drift, log boundary separation and log non-decision time; their log sds; the start.
+    With two conditions then the means and log sds of the changes of drift and log boundary.
 
     Raises
     ------
     ValueError
         If the quadrature does not know the model's likelihood.
     """
-    if model.density is not decision_log_density:
-        known = "no density" if model.density is None else "another density"
+    if model.density is not decision_log_density and not has_conditions(model):
+        why = (
+            "no density, which an exact posterior needs"
+            if model.density is None
+            else "another density than the quadrature knows, those of eamlab.EAM and its relatives"
+        )
         raise ValueError(
-            f"model: {model.name} has {known} than the quadrature knows (that of eamlab.EAM); "
-            "judge its posteriors by calibration and by el.check."
+            f"model: {model.name} has {why}; judge what you compose by calibration, el.certify and "
+            "el.check."
         )
     people = {p.name: p for p in model.people}
     chosen = [people[name] for name in ("nu", "alpha", "t0")]
     names = [p.mean for p in chosen] + [p.log_sd for p in chosen] + ["beta_raw"]
+    if has_conditions(model):
+        chosen = [people[name] for name in ("nu_change", "log_alpha_change")]
+        names += [p.mean for p in chosen] + [p.log_sd for p in chosen]
     return model.prior.ordered(names)
 
 

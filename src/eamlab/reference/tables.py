@@ -24,7 +24,7 @@ from eamlab.parallel import threaded
 from eamlab.reference.quadrature import N_PERSON, START, Tables
 from eamlab.reference.subjects import Subject, coordinates, offsets
 
-__all__ = ["Domain", "build_tables", "is_narrow"]
+__all__ = ["Domain", "build_tables"]
 
 # Spacing of the t0 nodes in units of the narrowest conditional sd; see `_t0_nodes`.
 _T0_STEP = 1.15
@@ -36,8 +36,9 @@ _MEANS = [1, 2, 0]
 _LOG_SDS = [N_PERSON + i for i in _MEANS]
 _LARGE_SPREAD = (2.85, 1.4, 2.85)
 _DEGREE_DIGITS = 13.0
-# Above this many trials the window follows the mode along beta, this many sds to each side.
-_MANY_TRIALS = 200
+# Above this many trials the window follows the mode along beta, this many sds to each side; where
+# boundaries may be anywhere, one window for every beta is too coarse sooner.
+_MANY_TRIALS, _MANY_TRIALS_WIDE, _WIDE = 200, 40, 0.1
 _MOVING_REACH = 10.0
 _PILOT_SHAPE = (16, 14)  # nodes in logit(t0 / min rt) and in log alpha
 
@@ -58,6 +59,11 @@ class Domain:
     center_sd: tuple[float, ...]
     narrowest_t0: float
     n_beta: int
+    many_trials: int = _MANY_TRIALS
+
+    def is_narrow(self, subject: Any) -> bool:
+        """Whether a subject has so many trials that its likelihood is narrow."""
+        return subject.lower.size + subject.upper.size > self.many_trials
 
     @property
     def beta_range(self) -> tuple[float, float]:
@@ -89,15 +95,16 @@ class Domain:
             tuple(sd),
             tuple(p.sd for p in centers),
             max(narrowest, 0.01),
-            8,
+            _beta_degree(float(beta[1] - beta[0])),
+            _MANY_TRIALS if centers[0].sd < _WIDE else _MANY_TRIALS_WIDE,
         )
 
-    def within(self, beta_raw: FloatArray, subjects: Sequence[Subject]) -> Domain:
+    def within(self, beta_raw: FloatArray, subjects: Sequence[Any]) -> Domain:
         """Only as much of beta as given values need, where somebody's likelihood is narrow.
 
         All of it for few trials, so that a likelihood does not depend on what else is asked for.
         """
-        if not any(map(is_narrow, subjects)):
+        if not any(map(self.is_narrow, subjects)):
             return self
         ends = beta_from_raw(np.array([beta_raw.min(), beta_raw.max()]), self.concentration)
         low, high = np.clip(ends + np.array([-1e-4, 1e-4]), *self.beta).tolist()
@@ -125,7 +132,7 @@ class Domain:
 
 def _beta_degree(width: float) -> int:
     """Number of coefficients in beta for people with few trials."""
-    return min(4 + math.ceil(11.0 * width), 8)
+    return min(4 + math.ceil(11.0 * width), 8 + math.ceil(16.0 * max(0.0, width - 0.5)))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -396,11 +403,6 @@ def _fixed(subject: Subject, domain: Domain, shift: float, betas: FloatArray) ->
     return _Layout(y, 0.5 * (high - low), path, modes, pilot.covariance[:3, :3])
 
 
-def is_narrow(subject: Subject) -> bool:
-    """Whether a subject has so many trials that its likelihood is narrow."""
-    return subject.lower.size + subject.upper.size > _MANY_TRIALS
-
-
 def _moving(subject: Subject, domain: Domain, shift: float, betas: FloatArray) -> _Layout:
     """A window that follows the mode: a narrow likelihood is elsewhere at another beta."""
     modes = _modes(subject, domain, shift, betas)
@@ -421,7 +423,7 @@ def _tabulate(subject: Subject, domain: Domain, shift: float, n_beta: int) -> di
     beta_mid, beta_half = domain.beta_range
     betas = beta_mid + beta_half * beta_points
     n0, n1, total = subject.statistics
-    place = _moving if is_narrow(subject) else _fixed
+    place = _moving if domain.is_narrow(subject) else _fixed
     y, half, path, modes, cov = place(subject, domain, shift, betas)
     precision = _likelihood_precision(cov, domain)
     degree = _alpha_degree(half)
@@ -446,7 +448,7 @@ def _tabulate(subject: Subject, domain: Domain, shift: float, n_beta: int) -> di
         "decision_sum": total - (n0 + n1) * np.exp(log_t0),
         "coef": _padded(coef),
         "degree": degree,
-        "moves": is_narrow(subject),
+        "moves": domain.is_narrow(subject),
         "path": to_beta @ path,
         "half": half,
         "first": subject.first,
@@ -485,7 +487,7 @@ def build_tables(
         return [_tabulate(subjects[j], domain, shift, n_beta) for j in indices]
 
     # Errors of the polynomials in beta add up over trials.
-    n_beta = domain.n_beta * (2 if any(map(is_narrow, subjects)) else 1)
+    n_beta = domain.n_beta * (2 if any(map(domain.is_narrow, subjects)) else 1)
 
     chunks = np.array_split(np.arange(len(subjects)), max(1, len(subjects) // 50))
     rows = [row for rows in threaded(part, chunks, "tables", progress) for row in rows]

@@ -4,7 +4,20 @@
 found by its name; what is expected is computed by the library when it is first needed.
 """
 
-from eamlab_book.exercises.check import check, exercises, table
-from eamlab_book.exercises.exercise import GRADES, Exercise, Feedback, Mistake
+from eamlab_book.exercises.check import cases, check, exercises, names, progress, question, table
+from eamlab_book.exercises.exercise import GRADES, Case, Exercise, Feedback, Mistake
 
-__all__ = ["GRADES", "Exercise", "Feedback", "Mistake", "check", "exercises", "table"]
+__all__ = [
+    "GRADES",
+    "Case",
+    "Exercise",
+    "Feedback",
+    "Mistake",
+    "cases",
+    "check",
+    "exercises",
+    "names",
+    "progress",
+    "question",
+    "table",
+]

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import _thread
+import re
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,8 +20,8 @@ __all__ = ["Unusable", "check_finite", "normalized"]
 
 FloatArray = NDArray[np.float64]
 
-_FEWEST_DRAWS = 200
-"""Fewer draws could not tell a right sampler from a wrong one."""
+LIMIT = 20.0
+"""Seconds after which a function that was handed in is stopped."""
 
 
 class Unusable(Exception):
@@ -40,6 +45,8 @@ def normalized(exercise: Exercise, answer: Any, like: Any) -> Any:
     Unusable
         If it cannot be an answer to this exercise.
     """
+    if answer is ...:
+        raise Unusable("Put your answer in the place of the three dots.")
     if exercise.kind == "choice":
         return _choice(answer, exercise.options)
     if exercise.kind == "function":
@@ -48,11 +55,11 @@ def normalized(exercise: Exercise, answer: Any, like: Any) -> Any:
         raise Unusable("This is a function. Call it, and hand in what it returns.")
     if exercise.kind == "named":
         return _named(answer, tuple(like))
-    array = as_array(answer)
+    array = as_array(_in_order(answer, exercise.names))
     if exercise.kind == "number":
         return _one(array)
     if exercise.kind == "sample":
-        return _draws(array)
+        return _draws(array, exercise.fewest)
     return _shaped(array, np.shape(like))
 
 
@@ -81,8 +88,6 @@ def _detached(answer: Any) -> Any:
 def _numbers(answer: Any) -> FloatArray:
     if answer is None:
         raise Unusable("The answer is None. Does your function end with a return?")
-    if isinstance(answer, Mapping):
-        answer = list(answer.values())
     try:
         array = np.asarray(_detached(answer))
         if array.size == 0:
@@ -94,6 +99,8 @@ def _numbers(answer: Any) -> FloatArray:
         if array.dtype.kind == "c":
             raise Unusable("The answer is complex: the root of a negative number?")
         return array.astype(float)
+    except OverflowError:
+        raise Unusable("A number is too large: more than 300 digits.") from None
     except (TypeError, ValueError):
         raise Unusable(
             "These are not all numbers, or rows of different length; hand in a number, a list, or "
@@ -107,13 +114,13 @@ def _one(array: FloatArray) -> FloatArray:
     return array.reshape(())
 
 
-def _draws(array: FloatArray) -> FloatArray:
+def _draws(array: FloatArray, fewest: int) -> FloatArray:
     if max(array.shape, default=1) != array.size:
         raise Unusable(
             f"The draws of one variable are asked for, and this has the shape {array.shape}."
         )
-    if array.size < _FEWEST_DRAWS:
-        raise Unusable(f"Hand in at least {_FEWEST_DRAWS} draws; these are {array.size}.")
+    if array.size < fewest:
+        raise Unusable(f"Hand in at least {fewest:,} draws; these are {array.size:,}.")
     return array.ravel()
 
 
@@ -129,17 +136,39 @@ def _named(answer: Any, names: tuple[Any, ...]) -> FloatArray:
     """Return one number per name; without names they are taken in order."""
     if isinstance(answer, pd.DataFrame) and 1 in answer.shape:
         answer = answer.iloc[0] if len(answer) == 1 else answer.iloc[:, 0]
-    if isinstance(answer, pd.Series | Mapping):
-        found = {_key(key): value for key, value in dict(answer).items()}
-        missing = [str(name) for name in names if _key(name) not in found]
-        if missing:
-            raise Unusable(f"These names are missing: {', '.join(missing)}.")
-        return np.array([_one(as_array(found[_key(name)])) for name in names])
-    array = as_array(answer)
+    array = as_array(_in_order(answer, names))
     if array.size != len(names):
         listed = ", ".join(map(str, names))
         raise Unusable(f"{len(names)} numbers are asked for ({listed}); this has {array.size}.")
     return array.ravel()
+
+
+def _in_order(answer: Any, names: tuple[Any, ...]) -> Any:
+    """The parts of an answer by name in the order of ``names``; any other answer as it is."""
+    if isinstance(answer, pd.DataFrame):
+        if names and set(names) <= set(answer.columns):
+            return answer[list(names)]
+        return answer.loc[list(names)] if names and set(names) <= set(answer.index) else answer
+    if isinstance(answer, pd.Series):
+        if isinstance(answer.index, pd.RangeIndex):
+            return answer.to_numpy()
+        answer = answer.to_dict()
+    if not isinstance(answer, Mapping):
+        return answer
+    if not names:
+        return list(answer.values())
+    found = {_key(key): value for key, value in answer.items()}
+    if missing := [str(name) for name in names if _key(name) not in found]:
+        raise Unusable(
+            f"These names are missing: {', '.join(missing)}. Use the names "
+            f"{', '.join(map(str, names))}; or give the numbers without names, in this order."
+        )
+    parts = [_numbers(found[_key(name)]) for name in names]
+    if all(part.size == 1 for part in parts):
+        return np.array([part.item() for part in parts])
+    if len({part.shape for part in parts}) > 1:
+        raise Unusable("The parts have different shapes.")
+    return np.stack(parts, axis=-1)
 
 
 def _key(name: Any) -> str:
@@ -151,11 +180,14 @@ def _key(name: Any) -> str:
 
 
 def _choice(answer: Any, options: Sequence[str]) -> str:
-    text = str(answer).strip().strip("().").casefold()
+    """The option that is meant: " B) ", ["b"], "b: both" and "10,000" are as good as the letter."""
+    only = np.asarray(answer, dtype=object).ravel()
+    text = re.split(r"[).:\s]", str(only[0] if only.size == 1 else answer).strip("( "))[0]
     by_text = {option.casefold(): option for option in options}
-    if text not in by_text:
+    found = by_text.get(_key(text.replace(",", "")).casefold())
+    if found is None:
         raise Unusable(f"Choose one of {', '.join(options)}; this is {answer!r}.")
-    return by_text[text]
+    return found
 
 
 def _values(exercise: Exercise, answer: Any) -> FloatArray:
@@ -169,12 +201,47 @@ def _values(exercise: Exercise, answer: Any) -> FloatArray:
     values = []
     for arguments in exercise.inputs():
         try:
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"), _time_limit():
                 value = answer(*arguments)
-        except Exception as error:  # whatever a reader's code raises
+        except Unusable:
+            raise
+        except (Exception, SystemExit) as error:  # whatever a reader's code raises
             raise Unusable(
                 f"Your function stops with {type(error).__name__}: {error}. It is called as "
                 f"{exercise.call}."
             ) from None
-        values.append(_numbers(value).ravel())
+        values.append(_numbers(_in_order(value, exercise.names)).ravel())
     return np.concatenate(values)
+
+
+@contextmanager
+def _time_limit() -> Iterator[None]:
+    """Stop what runs inside after `LIMIT` seconds; Python can do so in its main thread only."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    reached = threading.Event()
+
+    def stop() -> None:
+        reached.set()
+        _thread.interrupt_main()
+
+    timer = threading.Timer(LIMIT, stop)
+    timer.daemon = True
+    # A program that was started in the background ignores interrupts, this one too.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()  # or its interrupt might come later, and hit something else
+    except KeyboardInterrupt:
+        if not reached.is_set():
+            raise
+        raise Unusable(
+            f"Your function did not come to an end within {LIMIT:g} seconds: an endless loop?"
+        ) from None
+    finally:
+        signal.signal(signal.SIGINT, handler or signal.SIG_DFL)

@@ -17,14 +17,52 @@ from eamlab_book.exercises.exercise import Exercise, Mistake
 __all__ = ["EXERCISES"]
 
 BASE: dict[str, Any] = {"nu": 1.0, "alpha": 1.2, "t0": 0.3, "beta": 0.5}
-_NOISE, _OTHER_UNITS = 0.1, {"nu": 0.25, "alpha": 0.12}
+_NOISE = 0.1
 _ABLE, _HASTY, _MEAN = 3.0, 0.5, 0.6
 _WIDER = 0.01
 _TRIALS = (500, 2_000, 10_000, 50_000)
 
 
-def _rescaled(power: float) -> dict[str, float]:
-    return {k: v / _NOISE**power for k, v in _OTHER_UNITS.items()}
+def _units_varied(rng: np.random.Generator) -> Exercise:
+    nu, alpha = int(rng.integers(27, 50)) / 100, int(rng.integers(14, 20)) / 100
+    return _units(
+        nu,
+        alpha,
+        f"An article reports a drift rate of {nu:g} and a boundary separation of {alpha:g} "
+        'where the noise is 0.1. What are they in ours? Hand in {"nu": ..., "alpha": ...}.',
+    )
+
+
+def _units(nu: float, alpha: float, text: str = "") -> Exercise:
+    def rescaled(power: float) -> dict[str, float]:
+        return {"nu": nu / _NOISE**power, "alpha": alpha / _NOISE**power}
+
+    return Exercise(
+        "1.1",
+        "Other units",
+        "check your understanding",
+        "named",
+        lambda: rescaled(1.0),
+        (
+            Mistake(
+                "You multiplied. With noise of 1 instead of 0.1 everything else grows, too.",
+                lambda: rescaled(-1.0),
+            ),
+            Mistake(
+                "You divided by the variance of the noise; drift and bounds are in units of its "
+                "standard deviation.",
+                lambda: rescaled(2.0),
+            ),
+            Mistake(
+                "These are still the numbers of the article, in units of its noise.",
+                lambda: rescaled(0.0),
+            ),
+        ),
+        "Dividing the noise, the drift and the bounds by 0.1 together changes no choice and no "
+        "time.",
+        vary=_units_varied,
+        text=text,
+    )
 
 
 def _formula(nu: float, alpha: float, t0: float, beta: float) -> float:
@@ -48,10 +86,11 @@ def _mean_rt_inputs() -> tuple[tuple[Any, ...], ...]:
     return tuple(tuple(row) for row in np.array(rows))
 
 
-def _rts(**changes: float) -> NDArray:
-    settings = BASE | changes
-    data, _ = simulate_trials(**settings, n_trials=20_000, seed=11, scheme="euler-maruyama")
-    return data[:, 1].astype(float)
+def _signed(dt: float = 1e-3, **changes: float) -> NDArray:
+    """Response times, those of the lower bound with a minus, (100_000,)."""
+    settings: dict[str, Any] = BASE | changes | {"scheme": "euler-maruyama", "dt": dt}
+    choice, rt = simulate_trials(**settings, n_trials=100_000, seed=11)[0].astype(float).T
+    return np.where(choice == 1, rt, -rt)
 
 
 def _boundary(nu: float, mean: float) -> float:
@@ -79,30 +118,7 @@ def _first_noticed(scheme: str = "euler-maruyama") -> str:
 
 
 EXERCISES = (
-    Exercise(
-        "1.1",
-        "Other units",
-        "check your understanding",
-        "named",
-        lambda: _rescaled(1.0),
-        (
-            Mistake(
-                "You multiplied. With noise of 1 instead of 0.1 everything else grows, too.",
-                lambda: _rescaled(-1.0),
-            ),
-            Mistake(
-                "You divided by the variance of the noise; drift and bounds are in units of its "
-                "standard deviation.",
-                lambda: _rescaled(2.0),
-            ),
-            Mistake(
-                "These are still the numbers of the article, in units of its noise.",
-                lambda: _rescaled(0.0),
-            ),
-        ),
-        "Dividing the noise, the drift and the bounds by 0.1 together changes no choice and no "
-        "time.",
-    ),
+    _units(0.25, 0.12),
     Exercise(
         "1.2",
         "No drift at all",
@@ -114,7 +130,7 @@ EXERCISES = (
                 "For a drift of zero your function divides 0 by 0. Find the limit and treat it as "
                 "a case of its own.",
                 lambda: _formula,
-                lambda given: bool(np.isnan(given).any()),
+                matches=lambda given: bool(np.isnan(given).any()),
             ),
             Mistake(
                 "This is the mean decision time: the non-decision time is missing.",
@@ -141,30 +157,51 @@ EXERCISES = (
         "One walk",
         "code it",
         "sample",
-        _rts,
+        _signed,
         (
             Mistake(
                 "These are choices. Hand in the response times.",
-                lambda: np.repeat([0.0, 1.0], 500),
-                lambda given: set(np.unique(given)) <= {0.0, 1.0},
+                lambda: np.repeat([0.0, 1.0], 2500),
+                matches=lambda given: set(np.unique(given)) <= {0.0, 1.0},
+            ),
+            Mistake(
+                "No time has a minus: give one to those of the lower bound.",
+                lambda: np.abs(_signed()),
+                matches=lambda given: bool((given > 0).all() and given.std() > 0.1),
+            ),
+            Mistake(
+                "They end after a step or two: the drift is evidence per *second*, so a step adds "
+                "nu * dt.",
+                lambda: np.repeat([0.301, 0.302], 2500),
+                matches=lambda given: bool(np.abs(given).max() < BASE["t0"] + 0.02),
             ),
             Mistake(
                 "All times are nearly alike: the noise of a step has the *variance* dt, so "
                 "multiply z by its root.",
-                lambda: np.random.default_rng(0).normal(0.9, 0.025, 1000),
-                lambda given: bool(given.std() < 0.1 * given.mean()),
+                lambda: np.random.default_rng(0).normal(0.9, 0.025, 5000),
+                matches=lambda given: bool(np.abs(given).std() < 0.1 * np.abs(given).mean()),
             ),
             Mistake(
                 "These are decision times: add the non-decision time t0.",
-                lambda: _rts() - BASE["t0"],
+                lambda: _signed(t0=1e-9),
             ),
-            Mistake("These are milliseconds; the book counts in seconds.", lambda: 1000 * _rts()),
+            Mistake(
+                "These are milliseconds; the book counts in seconds.", lambda: 1000 * _signed()
+            ),
+            Mistake("The drift is missing: both bounds are reached equally often.",
+                lambda: _signed(nu=0.0),
+            ),
             Mistake(
                 "The walk starts at the lower bound: begin at beta * alpha.",
-                lambda: _rts(beta=1e-6),
+                lambda: _signed(beta=1e-6),
+            ),
+            Mistake(
+                "The walk starts at beta; begin at beta * alpha.",
+                lambda: _signed(beta=BASE["beta"] / BASE["alpha"]),
             ),
         ),
-        "Your walker and the library's make the same response times.",
+        "Your walker and the library's make the same choices and times.",
+        fewest=5000,
     ),
     Exercise(
         "1.4",

@@ -14,7 +14,6 @@ __all__ = ["EXERCISES"]
 Shrink = Callable[[float, float, float, float], tuple[float, float]]
 
 _ALPHA = 1.3
-_PEOPLE, _UNKNOWN = 0.5, 0.3
 _ENOUGH = 0.99
 
 
@@ -49,6 +48,45 @@ def _enough(*, known: bool = False, weight: bool = True, power: float = 2.0) -> 
     """
     of_mean, w = (1.0 if known else 2.0), (0.5 if weight else 1.0)
     return int(np.ceil(w**2 * of_mean / 0.5 / (_ENOUGH**-power - 1) - 1e-9))
+
+
+def _spread_of_means_varied(rng: np.random.Generator) -> Exercise:
+    people, unknown = int(rng.integers(60, 100)) / 100, int(rng.integers(20, 50)) / 100
+    return _spread_of_means(
+        people,
+        unknown,
+        f"True drifts have a standard deviation of {people:g} over people, and every subject's "
+        f"posterior one of {unknown:g}. What is the standard deviation of the posterior means?",
+    )
+
+
+def _spread_of_means(people: float, unknown: float, text: str = "") -> Exercise:
+    return Exercise(
+        "7.3",
+        "Why the means lie closer together",
+        "check your understanding",
+        "number",
+        lambda: float(np.sqrt(people**2 - unknown**2)),
+        (
+            Mistake(
+                "Variances are subtracted, not standard deviations.",
+                lambda: people - unknown,
+            ),
+            Mistake(
+                "The variances are subtracted: what is not known about each is missing in the "
+                "means.",
+                lambda: float(np.hypot(people, unknown)),
+            ),
+            Mistake(
+                "This is a variance; take its root.",
+                lambda: people**2 - unknown**2,
+            ),
+        ),
+        "People's variance is that of the means plus what each posterior leaves open. One draw per "
+        "person has both.",
+        vary=_spread_of_means_varied,
+        text=text,
+    )
 
 
 EXERCISES = (
@@ -102,32 +140,10 @@ EXERCISES = (
         "Precisions add up, means are weighted by them: the more uncertain, the stronger the pull.",
         inputs=lambda: ((1.4, 0.5, 0.7, 0.5), (-0.3, 0.2, 0.7, 0.5), (2.0, 1.0, 0.7, 0.3)),
         call="f(y, s, mu, sigma)",
+        names=("mean", "sd"),
         rtol=1e-3,
     ),
-    Exercise(
-        "7.3",
-        "Why the means lie closer together",
-        "check your understanding",
-        "number",
-        lambda: float(np.sqrt(_PEOPLE**2 - _UNKNOWN**2)),
-        (
-            Mistake(
-                "Variances are subtracted, not standard deviations.",
-                lambda: _PEOPLE - _UNKNOWN,
-            ),
-            Mistake(
-                "The variances are subtracted: what is not known about each is missing in the "
-                "means.",
-                lambda: float(np.hypot(_PEOPLE, _UNKNOWN)),
-            ),
-            Mistake(
-                "This is a variance; take its root.",
-                lambda: _PEOPLE**2 - _UNKNOWN**2,
-            ),
-        ),
-        "People's variance is that of the means plus what each posterior leaves open. One draw per "
-        "person has both.",
-    ),
+    _spread_of_means(0.5, 0.3),
     Exercise(
         "7.4",
         "When may one plug in?",
@@ -146,7 +162,8 @@ EXERCISES = (
                 lambda: _enough(weight=False),
             ),
             Mistake(
-                "You compare variances; for sds the ratio of variances has to be 0.99².",
+                "Twice as many as are needed: one percent of the *sd* is asked for, so the ratio "
+                "of variances has to be 0.99².",
                 lambda: _enough(power=1.0),
             ),
         ),
@@ -186,7 +203,7 @@ EXERCISES = (
                 lambda: "a",
             ),
             Mistake(
-                "There is a difference: compare bias_rms with what Monte Carlo noise alone gives.",
+                "It is more than that: what Monte Carlo noise alone gives is exercise 8.3.",
                 lambda: "c",
             ),
         ),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import kstest, norm
+from scipy.stats import ks_2samp, kstest, norm
 
 from eamlab.model.eam import EAM
 from eamlab.model.simulator import BOUNDARY_SHIFT
@@ -43,6 +43,8 @@ def _draws(center: FloatArray | float, sd: float) -> FloatArray:
 
 def _ranks_p(draws: FloatArray) -> float:
     """P-value of uniform ranks."""
+    if (draws == draws[0]).all():  # 200 draws for all: their own error is in every rank
+        return float(ks_2samp(draws[0], _truth()[:, 0]).pvalue)
     return float(kstest((draws < _truth()).mean(axis=1), "uniform").pvalue)
 
 
@@ -103,7 +105,8 @@ EXERCISES = (
             ),
         ),
         "As in the chapter's table, and the correlations of all three are above 0.99.",
-        rtol=0.02,
+        rtol=0.0,
+        atol=0.015,  # by 10,000 simulated studies, too, or by the chapter's table
     ),
     Exercise(
         "8.2",
@@ -116,19 +119,19 @@ EXERCISES = (
                 "This one is useful: its means follow the truth. Forge one that has learned "
                 "nothing.",
                 lambda: _draws(_truth() + 0.02, 0.02),
-                _follows,
+                matches=_follows,
             ),
             Mistake(
                 "Useless, but not calibrated: the truths lie in the middle too often. The draws "
                 "are too wide.",
                 lambda: _prior_draws(2.0),
-                lambda given: bool(given.std() > 1.3 * _PRIOR["mu_nu"].sd),
+                matches=lambda given: bool(given.std() > 1.3 * _PRIOR["mu_nu"].sd),
             ),
             Mistake(
                 "Useless, but not calibrated: the truths fall outside too often. The draws are too "
                 "narrow.",
                 lambda: _prior_draws(0.5),
-                lambda given: bool(given.std() < 0.7 * _PRIOR["mu_nu"].sd),
+                matches=lambda given: bool(given.std() < 0.7 * _PRIOR["mu_nu"].sd),
             ),
         ),
         "The prior is perfectly calibrated. A recovery plot would have caught it: use both.",
@@ -215,13 +218,11 @@ EXERCISES = (
             Mistake(
                 "This is the parameter with the *least* bias.",
                 lambda: _biases()[0],
-                lambda given: given == _biases()[0],
             ),
             Mistake(
-                "Another one is farther off. Take J = 10,000, the recipe recommended, and the "
-                "column bias.",
+                "Another one is a little farther off. Take J = 10,000, the recipe recommended, and "
+                "the column bias.",
                 lambda: _biases()[-2],
-                lambda given: True,
             ),
         ),
         "Report this one with a word of warning, or from the exact likelihood.",

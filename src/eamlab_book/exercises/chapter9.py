@@ -28,8 +28,8 @@ _TABLE = {
 _RANGE = (0.15, 3.0)
 _PERSON = {"nu": 0.8, "alpha": 1.2, "t0": 0.3, "beta": 0.65}
 _DEADLINE = 0.8
-_RAW, _LOG_MEAN, _LOG_SD = -0.5, 0.03, 0.02
-_PEOPLE, _CLOSE = 100, 1.0
+_RAW, _LOG_MEAN, _LOG_SD = -0.5, 0.03, 0.2
+_PEOPLE = 100
 
 
 def _usable(rt_range: tuple[float, float] | None = _RANGE) -> dict[str, int]:
@@ -40,10 +40,10 @@ def _usable(rt_range: tuple[float, float] | None = _RANGE) -> dict[str, int]:
 
 
 def _unsigned(
-    scale: float = 1e-3, *, upper: float = 1.0, keep_sign: bool = False
+    scale: float = 1e-3, *, upper: float = 1.0, lower: float = 0.0, keep_sign: bool = False
 ) -> Callable[[float], tuple[float, float]]:
     def convert(rt: float) -> tuple[float, float]:
-        choice = upper if rt > 0 else 1 - upper
+        choice = upper if rt > 0 else lower
         return choice, scale * (rt if keep_sign else abs(rt))
 
     return convert
@@ -76,13 +76,15 @@ def _log_interval() -> dict[str, float]:
     return {k: v if k == "beta" else float(np.log(v)) for k, v in _reported().items()}
 
 
+def _by_slope() -> dict[str, float]:
+    """The interval of the delta method."""
+    center, reach = float(np.exp(_LOG_MEAN)), float(norm.ppf(0.975)) * _LOG_SD
+    ends = {"low": center * (1 - reach), "high": center * (1 + reach)}
+    return _reported() | ends
+
+
 def _means() -> FloatArray:
     return _PRIOR.to_array(exact_of(_PEOPLE).mean)
-
-
-def _distance(given: FloatArray, other: FloatArray) -> float:
-    """Largest difference in exact sds."""
-    return float(np.max(np.abs(given - other) / _PRIOR.to_array(exact_of(_PEOPLE).sd)))
 
 
 def _mirrored() -> FloatArray:
@@ -130,12 +132,18 @@ EXERCISES = (
             ),
             Mistake(
                 "The choices are the wrong way round: a minus means the lower bound, 0.",
-                lambda: _unsigned(upper=0.0),
+                lambda: _unsigned(upper=0.0, lower=1.0),
             ),
+            Mistake(
+                "The choice keeps its minus sign, as HSSM codes it. Here the lower bound is 0.",
+                lambda: _unsigned(lower=-1.0),
+            ),
+            Mistake("Choice first, then the time.", lambda: lambda rt: _unsigned()(rt)[::-1]),
         ),
         "Now `read_trials` takes the table without a question.",
         inputs=lambda: ((640.0,), (-512.0,), (-1033.0,)),
         call="f(rt)",
+        names=("choice", "rt"),
         rtol=1e-6,
     ),
     Exercise(
@@ -160,7 +168,8 @@ EXERCISES = (
             ),
         ),
         "More of the lower than of the upper choices are gone: missing, but not at random.",
-        rtol=0.01,
+        rtol=0.0,
+        atol=0.0125,  # by 10,000 simulated trials, too
     ),
     Exercise(
         "9.4",
@@ -182,9 +191,14 @@ EXERCISES = (
                 "One sd to both sides is a 68 % interval; 95 % takes 1.96.",
                 lambda: _reported(1.0),
             ),
+            Mistake(
+                "You took the exponential of the mean, and its sd by a slope: that interval is "
+                "symmetric, and this one is not. Take the exponential of both ends.",
+                _by_slope,
+            ),
         ),
         "Transform the ends of an interval, or every draw; never the sd.",
-        rtol=0.002,
+        rtol=0.005,
     ),
     Exercise(
         "9.5",
@@ -197,20 +211,21 @@ EXERCISES = (
                 "Upper and lower are swapped: the drift and the start have the wrong sign. Check "
                 "the coding.",
                 lambda: dict(zip(_PRIOR.names, _mirrored(), strict=True)),
-                lambda given: bool(given[0] < 0),  # the network is lost there, too
+                where={"mu_nu": (-np.inf, 0.0)},  # the network is lost there, too
             ),
             Mistake(
                 "These are z-scores; hand in the parameters in their own units.",
                 lambda: dict(zip(_PRIOR.names, _PRIOR.standardize(_means()), strict=True)),
-                lambda given: _distance(given, _PRIOR.standardize(_means())) < 2 * _CLOSE,
+                where={"mu_log_t0": (-0.9, -0.2), "log_sigma_log_alpha": (-0.5, 1.5)},
             ),
             Mistake(
                 "These are standard deviations; asked is for the means.",
                 lambda: exact_of(_PEOPLE).sd,
-                lambda given: bool((given > 0).all()),
+                where={"mu_log_t0": (0.0, np.inf), "log_sigma_log_alpha": (0.0, np.inf)},
             ),
         ),
         "Within one exact sd for every parameter: nothing was lost on the way.",
-        accepts=lambda given: _distance(given, _means()) < _CLOSE,
+        rtol=0.0,
+        atol=lambda: _PRIOR.to_array(exact_of(_PEOPLE).sd),
     ),
 )

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
-__all__ = ["GRADES", "KINDS", "Exercise", "Feedback", "Mistake"]
+import numpy as np
+
+__all__ = ["GRADES", "KINDS", "Case", "Exercise", "Feedback", "Mistake"]
 
 GRADES = ("check your understanding", "code it", "explore", "project")
 """How much an exercise asks for, from a line on paper to an afternoon."""
 
 KINDS = ("number", "array", "named", "choice", "function", "sample")
 """What an answer is; see `Exercise`."""
+
+
+BY_DATA = ("number", "named", "choice")
+"""Kinds that are judged by numbers and names alone, so that a page without Python can, too."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +32,47 @@ class Mistake:
         What is off, and where to look. It does not give the answer away.
     answer : callable
         Makes the wrong answer, so that its numbers come from the library too.
+    where : mapping, optional
+        The mistake was made if every number named here lies between the two ends given for it,
+        whatever the others are; by default if the answer equals the wrong one within the tolerance
+        of the exercise.
     matches : callable, optional
-        Tells from the normalized answer whether this mistake was made; by default an answer that
-        equals the wrong one within the tolerance of the exercise.
+        Tells the same from the normalized answer, for kinds that are not in `BY_DATA`.
     """
 
     message: str
     answer: Callable[[], Any]
+    where: Mapping[Any, tuple[float, float]] | None = field(default=None, hash=False)
     matches: Callable[[Any], bool] | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """An answer that may come, and what is said to it: all that judging numbers and choices needs.
+
+    Parameters
+    ----------
+    message : str
+        What is said.
+    correct : bool
+        Whether such an answer is right.
+    values : tuple of float or str
+        The answer: its numbers, one after the other, or the option that is chosen.
+    tolerance : tuple of float
+        How far each number of such an answer may be from that of ``values``.
+    rounded : bool
+        Whether it is such an answer, too, if each number of it is that of ``values``, rounded to
+        the fewer than three digits that it has.
+    where : tuple of (int, float, float), optional
+        Instead of all this: place of a number and the two ends between which it lies.
+    """
+
+    message: str
+    correct: bool
+    values: tuple[float, ...] | str
+    tolerance: tuple[float, ...] = ()
+    rounded: bool = False
+    where: tuple[tuple[int, float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,17 +97,28 @@ class Exercise:
         Looked for in this order.
     right : str
         What a right answer shows.
-    rtol, atol : float
+    rtol : float
         An answer is right within ``atol + rtol * abs(expected)``.
+    atol : float or callable
+        A callable returns one for each number.
     options : tuple of str
         The choices of kind "choice".
     inputs : callable, optional
         Kind "function": returns the argument tuples on which functions are compared.
     call : str
         Kind "function": how the answer is called, for messages.
+    names : tuple of str
+        Kinds "array" and "function": what the last axis of the answer is about, for answers by
+        name, in any order.
+    fewest : int
+        Kind "sample": fewer draws could not tell a right answer from a wrong one.
     accepts : callable, optional
         Decides instead of the comparison, where more than one answer is right. Takes the
-        normalized answer.
+        normalized answer; not for kinds that are in `BY_DATA`.
+    vary : callable, optional
+        Takes a generator of random numbers and returns the exercise with other numbers.
+    text : str
+        What such a variant asks; the book has the text of the exercise itself.
     """
 
     id: str
@@ -79,17 +129,27 @@ class Exercise:
     mistakes: tuple[Mistake, ...]
     right: str
     rtol: float = 0.01
-    atol: float = 1e-9
+    atol: float | Callable[[], Any] = 1e-9
     options: tuple[str, ...] = ()
     inputs: Callable[[], tuple[tuple[Any, ...], ...]] | None = None
     call: str = ""
+    names: tuple[str, ...] = ()
+    fewest: int = 200
     accepts: Callable[[Any], bool] | None = None
+    vary: Callable[[np.random.Generator], Exercise] | None = None
+    text: str = ""
 
     def __post_init__(self) -> None:
         if self.grade not in GRADES or self.kind not in KINDS:
             raise ValueError(
                 f"exercise {self.id}: grade must be one of {GRADES} and kind one of {KINDS}, got "
                 f"{self.grade!r} and {self.kind!r}."
+            )
+        by_code = self.accepts or any(mistake.matches for mistake in self.mistakes)
+        if self.kind in BY_DATA and by_code:
+            raise ValueError(
+                f"exercise {self.id}: kind {self.kind!r} takes no `accepts` and no `matches`; give "
+                "tolerances and `where`."
             )
 
     @property

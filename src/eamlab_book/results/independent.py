@@ -2,7 +2,9 @@
 
 The same hierarchical model is written in PyMC, with the Wiener first-passage likelihood of HSSM,
 and sampled by NumPyro's NUTS: group and subject parameters together, nothing integrated out. Only
-the data and the numbers in the prior come from this project.
+the data and the numbers in the prior come from this project. `make_independent` does so for studies
+of the tutorial's model, and stores both sides; `make_real` for real trials under the laboratory's
+prior, in one condition or two, and stores the side that is not ours.
 
 It does not depend on HSSM, PyMC and NumPyro; they go into an environment of their own::
 
@@ -14,6 +16,7 @@ It does not depend on HSSM, PyMC and NumPyro; they go into an environment of the
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,11 +26,11 @@ from eamlab.model.density import log_density
 from eamlab.model.model import Model
 from eamlab.reference.posterior import exact
 from eamlab.study import Study
-from eamlab_book.report_card import ComparisonSettings, IndependentSettings
+from eamlab_book.report_card import ComparisonSettings, IndependentSettings, RealSettings
 from eamlab_book.results.workshop import Result, Workshop
-from eamlab_book.studies import DemoSettings, fingerprint, simulate_demo
+from eamlab_book.studies import DemoSettings, fingerprint, load_cavanagh, simulate_demo
 
-__all__ = ["PACKAGES", "make_independent"]
+__all__ = ["PACKAGES", "make_independent", "make_real"]
 
 PACKAGES = ("hssm", "pymc", "numpyro")
 
@@ -79,56 +82,88 @@ def _beta(model: Model, beta_raw: Any) -> Any:
 # --------------------------------------------------------------------------------------------------
 
 
-def build_model(study: Study, model: Model, series_terms: int) -> Any:
-    """Return the hierarchical model in PyMC."""
+def build_model(
+    study: Study, model: Model, series_terms: int, centered: Sequence[str], lapse: float = 0.0,
+    share: float = 0.0,
+) -> Any:  # fmt: skip
+    """Return the hierarchical model in PyMC.
+
+    `share` of the trials are lapses, whose density is `lapse`, as HSSM has them.
+    """
     import pymc as pm
 
-    choice, rt = study.trials.reshape(-1, 2).T.astype(float)
-    subject = np.repeat(np.arange(len(study)), study.trials.shape[1])
+    choice, rt, *code = np.concatenate(study.by_subject).T.astype(float)
+    subject = np.repeat(np.arange(len(study)), study.n_trials)
     concentration = model.constants["beta_concentration"]
     with pm.Model() as written:
         normal = [p for p in model.prior.parameters if p.name != "beta_raw"]
         group = {p.name: pm.Normal(p.name, p.mean, p.sd) for p in normal}
         beta = pm.Beta("beta", concentration, concentration)
-        nu, alpha, t0 = (x[subject] for x in subject_parameters(group, len(study)))
+        people = subject_parameters(group, model, len(study), centered)
+        nu, alpha, t0, *changes = (x[subject] for x in people)
+        if code:
+            nu, alpha = nu + code[0] * changes[0], alpha * pm.math.exp(code[0] * changes[1])
         trials = hssm_log_density(rt, choice, nu, alpha, t0, beta, series_terms)
+        if share:
+            trials = pm.math.logaddexp(
+                np.log1p(-share) + trials, np.full(len(rt), np.log(share * lapse))
+            )
         pm.Potential("trials", trials.sum())
     return written
 
 
-def subject_parameters(group: dict[str, Any], n_subjects: int) -> tuple[Any, Any, Any]:
-    """Return variables nu, alpha and t0 of all subjects, inside the model's context.
+def subject_parameters(
+    group: dict[str, Any], model: Model, n_subjects: int, centered: Sequence[str]
+) -> list[Any]:
+    """Return variables of all subjects' parameters in the model's order, inside its context.
 
-    Drift and boundary are non-centered. t0 is centered: 30 trials say much more about it than the
-    population does, and non-centered NUTS would need steps ten times shorter.
+    Those that trials say much more about than the population does are centered: otherwise NUTS
+    would need steps ten times shorter.
     """
     import pymc as pm
 
-    def non_centered(name: str) -> Any:
-        z = pm.Normal(f"z_{name}", shape=n_subjects)
-        return group[f"mu_{name}"] + pm.math.exp(group[f"log_sigma_{name}"]) * z
+    people = []
+    for p in model.people:
+        name, spread = p.mean.removeprefix("mu_"), pm.math.exp(group[p.log_sd])
+        if p.name in centered:
+            x = pm.Normal(name, group[p.mean], spread, shape=n_subjects)
+        else:
+            x = group[p.mean] + spread * pm.Normal(f"z_{name}", shape=n_subjects)
+        people.append(pm.math.exp(x) if p.positive else x)
+    return people
 
-    spread = pm.math.exp(group["log_sigma_log_t0"])
-    log_t0 = pm.Normal("log_t0", group["mu_log_t0"], spread, shape=n_subjects)
-    return non_centered("nu"), pm.math.exp(non_centered("log_alpha")), pm.math.exp(log_t0)
 
+def starts(
+    study: Study, model: Model, chains: int, seed: int, centered: Sequence[str], width: float = 1.0
+) -> list[dict[str, Any]]:
+    """Return one point per chain, from the prior, but t0 before each subject's first response.
 
-def starts(study: Study, model: Model, settings: IndependentSettings) -> list[dict[str, Any]]:
-    """Return one point per chain, from the prior, but t0 before each subject's first response."""
-    rng = np.random.default_rng(settings.sampler_seed)
-    first = study.trials[..., 1].min(axis=1).astype(float)
+    `width` scales the sds of the group's prior.
+    """
+    rng = np.random.default_rng(seed)
+    first = np.array([a[:, 1].min() for a in study.by_subject], dtype=float)
 
     def point() -> dict[str, Any]:
-        group = {k: float(v[0, 0]) for k, v in model.prior.sample(1, rng).items()}
-        log_t0 = np.log(rng.uniform(0.3, 0.7, len(first)) * first)
-        z = {f"z_{k}": rng.standard_normal(len(first)) for k in ("nu", "log_alpha")}
+        drawn = model.prior.sample(1, rng)
+        group = {k: p + width * (float(drawn[k][0, 0]) - p) for k, p in means.items()}
+        people = {}
+        for p in model.people:
+            name, z = p.mean.removeprefix("mu_"), rng.standard_normal(len(first))
+            if p.name in centered:
+                people[name] = group[p.mean] + np.exp(group[p.log_sd]) * z
+            else:
+                people[f"z_{name}"] = z
+        people["log_t0"] = np.log(rng.uniform(0.3, 0.7, len(first)) * first)
         beta = float(_beta(model, group.pop("beta_raw")))
-        return group | z | {"log_t0": log_t0, "beta": beta}
+        return group | people | {"beta": beta}
 
-    return [point() for _ in range(settings.chains)]
+    means = {p.name: p.mean for p in model.prior.parameters}
+    return [point() for _ in range(chains)]
 
 
-def sample(study: Study, model: Model, settings: IndependentSettings, series_terms: int) -> Any:
+def sample(
+    written: Any, settings: IndependentSettings | RealSettings, initial: Any, **options: Any
+) -> Any:
     """Return draws of NumPyro's NUTS, one chain per virtual device."""
     import numpyro
     from pymc.sampling.jax import sample_numpyro_nuts
@@ -140,10 +175,11 @@ def sample(study: Study, model: Model, settings: IndependentSettings, series_ter
         chains=settings.chains,
         target_accept=settings.target_accept,
         random_seed=settings.sampler_seed,
-        initvals=starts(study, model, settings),
+        initvals=initial,
         jitter=False,
-        model=build_model(study, model, series_terms),
+        model=written,
         compute_convergence_checks=False,
+        nuts_kwargs=options,
     )
 
 
@@ -213,7 +249,9 @@ def compare(
     between = time.perf_counter()
     if key.warnings:
         raise RuntimeError(f"not stored: {key.warnings}")
-    trace = sample(study, model, settings, series_terms)
+    centered = ("t0",)
+    initial = starts(study, model, settings.chains, settings.sampler_seed, centered)
+    trace = sample(build_model(study, model, series_terms, centered), settings, initial)
     ended = time.perf_counter()
     chains = group_chains(trace.posterior, model)
     return {
@@ -238,3 +276,26 @@ def make_independent(workshop: Workshop, result: Result) -> dict[str, Any]:
     studies = [one(study, demo, chosen.series_terms) for study, demo in pairs]
     greatest = greatest_difference(workshop.model, chosen)
     return {"log_density": {"greatest_difference": greatest}, "studies": studies}
+
+
+def make_real(workshop: Workshop, result: Result) -> dict[str, Any]:
+    """Return the posterior of real trials by the sampler that is not ours."""
+    chosen: RealSettings = result.settings
+    model = workshop.model
+    study = load_cavanagh(bool(model.conditions))
+    written = build_model(
+        study, model, chosen.series_terms, chosen.centered, 1 / chosen.lapse_time, chosen.lapses
+    )
+    initial = starts(
+        study, model, chosen.chains, chosen.sampler_seed, chosen.centered, chosen.start_width
+    )
+    began = time.perf_counter()
+    trace = sample(written, chosen, initial, max_tree_depth=chosen.tree_depth)
+    return {
+        "fingerprint": fingerprint([study]),
+        "divergences": int(np.asarray(trace.sample_stats["diverging"]).sum()),
+        "independent_seconds": round(time.perf_counter() - began, 1),
+        "parameters": {
+            k: independent_summary(x) for k, x in group_chains(trace.posterior, model).items()
+        },
+    }

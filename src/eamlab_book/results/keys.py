@@ -11,9 +11,10 @@ from tqdm import tqdm
 
 from eamlab.draws import Draws
 from eamlab.model.model import Model
+from eamlab.predictive import check
 from eamlab.reference.posterior import exact
 from eamlab.study import Study
-from eamlab_book.report_card import SBCSettings, sbc_studies
+from eamlab_book.report_card import LapseSettings, SBCSettings, lapsing_study, sbc_studies
 from eamlab_book.results.workshop import Result, Workshop
 from eamlab_book.studies import (
     StudiesSettings,
@@ -23,7 +24,7 @@ from eamlab_book.studies import (
     simulate_drawn_studies,
 )
 
-__all__ = ["calibrate_one", "make_demo", "make_sbc", "make_studies"]
+__all__ = ["calibrate_one", "make_demo", "make_lapses", "make_sbc", "make_studies"]
 
 
 def key_of(study: Study, model: Model, num_samples: int, seed: int) -> Draws:
@@ -84,3 +85,27 @@ def calibrate_one(workshop: Workshop, settings: SBCSettings, index: int) -> dict
         "sd": {k: round(key.sd[k], 5) for k in names},
         "warnings": list(key.warnings),
     }
+
+
+def make_lapses(workshop: Workshop, result: Result) -> dict[str, Any]:
+    """Return exact moments of studies without and with lapses, and what the check finds unusual."""
+    settings: LapseSettings = result.settings
+    one = workshop.remember(lapsing_key)
+    shares = (0.0, *settings.shares)
+    studies = tqdm(range(settings.n_studies), "studies")
+    return {"studies": [{str(x): one(settings, i, x) for x in shares} for i in studies]}
+
+
+def lapsing_key(
+    workshop: Workshop, settings: LapseSettings, index: int, share: float
+) -> dict[str, Any]:
+    """Return one study's part of `make_lapses`."""
+    study = lapsing_study(settings, index, share)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # kept in .warnings and stored
+        key = exact(
+            study, workshop.model, settings.num_samples, seed=settings.posterior_seed,
+            progress=False,
+        )  # fmt: skip
+    unusual = check(key, study).unusual
+    return {"mean": key.mean, "sd": key.sd, "warnings": list(key.warnings), "unusual": unusual}

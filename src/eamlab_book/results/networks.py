@@ -32,6 +32,11 @@ def make_network(workshop: Workshop, result: Result) -> None:
     """Train a network, and put weights and card where they belong."""
     settings: Training = result.settings
     out = checkpoints(workshop, result.name, settings)
+    people = next(iter(result.needs), "local")  # a hierarchical network builds on a local one
+    for file in result.files if result.needs else ():
+        source = workshop.path(file.replace(result.name, people, 1))
+        out.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, out / source.name)
     train(
         workshop.model,
         settings.kind,
@@ -40,6 +45,7 @@ def make_network(workshop: Workshop, result: Result) -> None:
         network=settings.network,
         settings=settings.training,
         name=result.name,
+        people=people,
     )
     for file in reversed(result.files):  # the card last: it says that the weights are there
         target = workshop.path(file)

@@ -16,6 +16,7 @@ from eamlab.study import Study, simulate
 from eamlab_book.results.workshop import ROOT, Result, Workshop
 from eamlab_book.stored import command
 from eamlab_book.studies import Demo, DemoSettings, load_demo
+from eamlab_book.widgets.lab import stored_script
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,10 +25,12 @@ __all__ = [
     "ExampleSettings",
     "FigureSettings",
     "chapter_table",
+    "check_lab",
     "check_table",
     "example_data",
     "make_example",
     "make_figure",
+    "make_lab",
     "make_table",
 ]
 
@@ -256,19 +259,37 @@ def check_table(workshop: Workshop, result: Result) -> None:
 def chapter_table() -> str:
     """Return the table, with a row for every measured chapter (not for the front page)."""
     hosted = json.loads((ROOT / "book" / "data" / "hosted.json").read_text(encoding="utf-8"))
-    chapters = [c for c in hosted["chapters"] if c["chapter"][0].isdigit()]
-    return _HEAD + "".join(map(_row, chapters)) + "\n"
+    rows = []
+    for measured in hosted["chapters"]:
+        if measured["chapter"][0].isdigit():
+            page = ROOT / "book" / f"{measured['chapter']}.md"
+            text = page.read_text(encoding="utf-8")
+            title = re.search(r"^# (.+)$", text, re.M)
+            minutes = re.search(r"^\*Time: about (\d+)", text, re.M)
+            if title is None or minutes is None:
+                raise ValueError(f"{page.name} has no title or does not say its time.")
+            run, memory = f"{measured['seconds']:.0f}", f"{measured['peak_mb']:,.0f}"
+            rows.append(f"| {title[1]} | {minutes[1]} | {run} | {memory} |\n")
+    return _HEAD + "".join(rows) + "\n"
 
 
-def _row(measured: Mapping[str, Any]) -> str:
-    title, minutes = _title_and_minutes(measured["chapter"])
-    return f"| {title} | {minutes} | {measured['seconds']:.0f} | {measured['peak_mb']:,.0f} |\n"
+# --------------------------------------------------------------------------------------------------
+# What the lab page holds: the example data of chapter 9, and the book's ten thousand
+# --------------------------------------------------------------------------------------------------
 
 
-def _title_and_minutes(chapter: str) -> tuple[str, int]:
-    """Return a chapter's title, and the minutes that it says a reader needs."""
-    text = (ROOT / "book" / f"{chapter}.md").read_text(encoding="utf-8")
-    title, time = re.search(r"^# (.+)$", text, re.M), re.search(r"^\*Time: about (\d+)", text, re.M)
-    if title is None or time is None:
-        raise ValueError(f"{chapter}.md has no title or does not say its time.")
-    return title[1], int(time[1])
+def make_lab(workshop: Workshop, result: Result) -> None:
+    """Write the script that holds an example file and a population."""
+    workshop.path(result.files[0]).write_text(_lab(workshop), encoding="utf-8", newline="\n")
+
+
+def check_lab(workshop: Workshop, result: Result) -> None:
+    """Refuse a script of another file or population."""
+    script = workshop.path(result.files[0])
+    if script.read_text(encoding="utf-8") != _lab(workshop):
+        raise ValueError(f"{script.name} is not of today's example; run {command(result.name)}.")
+
+
+def _lab(workshop: Workshop) -> str:
+    demo = load_demo(10_000, folder=workshop.folder, model=workshop.model)
+    return stored_script(workshop.path("book/data/example_trials.csv"), demo.exact)

@@ -96,7 +96,8 @@ def make(workshop: Workshop, tasks: Iterable[Task], say: Callable[[str], Any] = 
             say(f"{result.name}: left out, it needs {', '.join(lacks)}")
             continue
         say(f"{result.name}: about {in_words(seconds)}")
-        content, took = workshop.timed(result)
+        own = workshop.of(result)
+        content, took = own.timed(result)
         if content is not None:
             record = workshop.path(result.files[0])
             write_stored(
@@ -104,7 +105,7 @@ def make(workshop: Workshop, tasks: Iterable[Task], say: Callable[[str], Any] = 
                 _made_by(workshop, result) | {"seconds": round(took, 1)} | content,
                 result.settings,
                 record.parent,
-                model=workshop.model,
+                model=own.model,
             )
         if reason := _reason(workshop, result):
             raise RuntimeError(f"{result.name} was made, but is still stale: {reason}")
@@ -134,7 +135,7 @@ def _reason(workshop: Workshop, result: Result) -> str:
     if missing:
         return f"there is no {missing[0]}"
     try:
-        (result.check or _check)(workshop, result)
+        (result.check or _check)(workshop.of(result), result)
     except ValueError as error:
         return str(error)
     return ""

@@ -1,28 +1,25 @@
-"""What the widgets of a page show without a kernel: the explorer's cells and the films."""
+"""What a page has without a kernel: the explorer's exact posteriors and trials, the films."""
 
 from __future__ import annotations
 
 import itertools
 from functools import lru_cache
+from operator import ne
 from typing import Any
 
 from tqdm import tqdm
 
-from eamlab.composition.posterior import compose
+from eamlab.draws import Draws
+from eamlab_book.network_file import study_script
+from eamlab_book.results.keys import key_of
 from eamlab_book.results.workshop import Result, Workshop
-from eamlab_book.studies import Demo, load_demo
+from eamlab_book.stored import command
+from eamlab_book.studies import DEMO_SIZES, Demo, load_demo, simulate_demo
+from eamlab_book.widgets.composition import key_json
 from eamlab_book.widgets.film import FilmSettings, make_film, pack_films
-from eamlab_book.widgets.grid import (
-    Cell,
-    GridSettings,
-    Settings,
-    all_settings,
-    pack_grid,
-    summarize,
-)
 from eamlab_book.widgets.network import LazyNetwork
 
-__all__ = ["cell", "make_explorer", "make_films"]
+__all__ = ["check_trials", "make_explorer", "make_films", "make_trials"]
 
 
 @lru_cache(4)
@@ -36,31 +33,39 @@ def _network(workflow: Any, num_samples: int) -> LazyNetwork:
 
 
 def make_explorer(workshop: Workshop, result: Result) -> dict[str, Any]:
-    """Return a cell for every position of the explorer's sliders, the cheapest first."""
-    chosen: GridSettings = result.settings
-    one, demos = workshop.remember(cell, "global"), {d.n_subjects: d for d in chosen.demos}
-    wanted = sorted({s.effective() for s in all_settings(chosen.stops)}, key=_cost)
-    cells = {
-        s: one(s, demos[s.n_subjects], chosen.num_samples, chosen.seed)
-        for s in tqdm(wanted, "cells")
-    }
-    return pack_grid(cells, chosen)
+    """Return the exact posterior for every number of subjects on the explorer's slider."""
+    one = workshop.remember(first_subjects)
+    demos = result.settings.demos
+    return {"exact": {str(d.n_subjects): key_json(one(d)) for d in tqdm(demos, "keys")}}
 
 
-def _cost(settings: Settings) -> tuple[int, str]:
-    """Rows that pass the network, for the order and the estimate of the remaining time."""
-    batch = settings.n_groups if settings.method == "gaussian" else settings.mini_batch_size
-    return settings.steps * batch, str(settings)
+def first_subjects(workshop: Workshop, demo: Any) -> Draws:
+    """Return the exact posterior of the demonstration's first subjects."""
+    if demo.n_subjects in DEMO_SIZES:
+        return _demo(workshop, demo.n_subjects).exact
+    study = simulate_demo(demo, model=workshop.model)
+    return key_of(study, workshop.model, demo.num_samples, demo.posterior_seed)
 
 
-def cell(workshop: Workshop, settings: Settings, demo: Any, num_samples: int, seed: int) -> Cell:
-    """Run the sampler once; `demo` are the settings of the study."""
-    study, options = _demo(workshop, demo.n_subjects), settings.options()
-    network = _network(workshop.network("global"), num_samples)
-    size = options["group_size"]
-    options["summaries"] = network.summaries(demo.n_subjects, study.study, size)
-    common: dict[str, Any] = {"num_samples": num_samples, "seed": seed, "check": False}
-    return summarize(compose(network.workflow, study.study, **common, **options), study.exact)
+def make_trials(workshop: Workshop, result: Result) -> None:
+    """Write the trials of the demonstration study as a script."""
+    target = workshop.path(result.files[0])
+    partial = target.with_suffix(".partial")
+    partial.write_text(_trials(workshop, result), encoding="utf-8", newline="\n")
+    partial.replace(target)
+
+
+def check_trials(workshop: Workshop, result: Result) -> None:
+    """Refuse a script of other trials."""
+    target = workshop.path(result.files[0])
+    then, now = target.read_text(encoding="utf-8"), _trials(workshop, result)
+    # A time on the edge between two steps may be rounded the other way on another machine.
+    if len(then) != len(now) or sum(map(ne, then, now)) > len(now) / 1000:
+        raise ValueError(f"{target.name} is of another study; run {command(result.name)}.")
+
+
+def _trials(workshop: Workshop, result: Result) -> str:
+    return study_script("demo", simulate_demo(result.settings, model=workshop.model))
 
 
 def make_films(workshop: Workshop, result: Result) -> dict[str, Any]:
@@ -75,6 +80,7 @@ def shoot(workshop: Workshop, chosen: FilmSettings, demo: Any, d0: float, d1: fl
     """Run the compiled sampler once; `demo` are the settings of the study."""
     n_subjects, network = demo.n_subjects, _network(workshop.network("global"), chosen.n_particles)
     study = _demo(workshop, n_subjects).study
-    summaries = network.summaries(n_subjects, study, chosen.group_size)
+    sizes = [chosen.group_size] * (n_subjects // chosen.group_size)
+    summaries = network.summaries(n_subjects, study, sizes)
     at = (n_subjects, d0, d1)
     return make_film(network.sampler, summaries, *at, seed=chosen.seed, settings=chosen)

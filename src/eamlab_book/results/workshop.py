@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from joblib import Memory
 
+import eamlab
 from eamlab.model.eam import EAM
 from eamlab.model.model import Model
 from eamlab.workflows import load_pretrained
@@ -45,6 +46,8 @@ class Result:
         `eamlab_book.stored.load_stored` does.
     packages : tuple of str
         Without which the result is left out; this project does not depend on them.
+    model : Model, optional
+        What it is made for, where that is not the workshop's model.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Result:
     needs: tuple[str, ...] = ()
     check: Callable[[Workshop, Result], Any] | None = None
     packages: tuple[str, ...] = ()
+    model: Model | None = None
 
 
 @dataclass(eq=False)
@@ -75,8 +79,17 @@ class Workshop:
     model: Model = EAM
     folder: Path | None = None
     kept: Path = ROOT / "bench-out" / "results"
-    _networks: dict[str, Any] = field(default_factory=dict)
-    _saved: float = 0.0
+    _networks: dict[str, Any] = field(default_factory=dict, repr=False)
+    _saved: float = field(default=0.0, init=False)
+
+    def of(self, result: Result) -> Workshop:
+        """Return the workshop of the model that a result is made for."""
+        return replace(self, model=result.model) if result.model else self.serving(result.settings)
+
+    def serving(self, settings: Any) -> Workshop:
+        """Return this workshop with the model that settings name, if they do."""
+        name = getattr(settings, "model", None)
+        return self if name is None else replace(self, model=getattr(eamlab, name))
 
     def path(self, file: str) -> Path:
         """Return where a file of a result lies, given as in `Result.files`."""

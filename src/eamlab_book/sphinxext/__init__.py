@@ -1,4 +1,4 @@
-"""Sphinx extension of the book: alt texts, formulas, the pages' policy and weight, the widgets.
+"""Sphinx extension of the book: alt texts, answers, formulas, numbers, policy, weight, widgets.
 
 The book's settings list it; nothing else imports it.
 """
@@ -14,6 +14,7 @@ __all__ = ["setup"]
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Set up the parts."""
-    for part in ("accessible", "formulas", "lighter", "policy", "widgets"):
+    parts = ("accessible", "answers", "equations", "formulas", "lighter", "policy", "widgets")
+    for part in parts:
         app.setup_extension(f"{__name__}.{part}")
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

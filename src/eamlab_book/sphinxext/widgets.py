@@ -1,4 +1,4 @@
-"""Sphinx extension: the widgets' scripts and style sheet, on every page."""
+"""Sphinx extension: the widgets' scripts and style sheet, on every page; the lab's on its own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
+from eamlab_book.widgets.lab import lab_scripts
 from eamlab_book.widgets.widget import script_folder, scripts
 
 __all__ = ["setup"]
@@ -16,9 +17,18 @@ def _on_config(_: Sphinx, config: Config) -> None:
     config.html_static_path.append(str(script_folder()))
 
 
+def _on_page(app: Sphinx, _: str, __: str, context: dict[str, Any], ___: Any) -> None:
+    """Load the networks, a megabyte, where they are used only."""
+    if 'data-eam-widget="lab"' in context.get("body", ""):
+        app.add_css_file("lab/lab.css")
+        for name in lab_scripts():
+            app.add_js_file(name)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect to Sphinx."""
     app.connect("config-inited", _on_config)
+    app.connect("html-page-context", _on_page)
     app.add_css_file("widgets.css")
     for name in scripts():
         app.add_js_file(f"{name}.js")

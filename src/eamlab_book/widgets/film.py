@@ -107,7 +107,7 @@ def film(*, live: bool = True, **settings: Any) -> Widget:
     return Widget(
         "film",
         _page(films),
-        at_first,
+        at_first | {"seed": 0},
         sentence=_sentence(at_first),
         still=lambda: _still(films, at_first),
         answer=_Camera() if live else None,
@@ -206,7 +206,7 @@ def load_films(
     settings: FilmSettings | None = None,
     model: Model | None = None,
 ) -> dict[str, Any]:
-    """Load the films of every position of the sliders; the options are those of `load_grid`.
+    """Load the films of every position of the sliders; the options are those of `load_keys`.
 
     Raises
     ------
@@ -253,7 +253,7 @@ class _Camera:
                 f"n_subjects must be one of {STOPS['n_subjects']}, got {n_subjects!r}."
             )
         study, size = load_demo(n_subjects).study, FilmSettings().group_size
-        summaries = self.network.summaries(n_subjects, study, size)
+        summaries = self.network.summaries(n_subjects, study, [size] * (n_subjects // size))
         seed = 1 + int(settings.get("seed", 0))
         return make_film(self.network.sampler, summaries, n_subjects, d0, d1, seed=seed)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -47,14 +47,21 @@ class LazyNetwork:
 
         return LiveSampler(self.workflow, num_samples=self._num_samples)
 
-    def summaries(self, which: Hashable, study: Study, size: int) -> NDArray[np.float32]:
+    @property
+    def trained(self) -> tuple[int, int]:
+        """The smallest and the largest group on which the network was trained."""
+        sizes = self.workflow.model_card["training"]["group_sizes"]
+        return min(sizes), max(sizes)
+
+    def summaries(self, which: Hashable, study: Study, sizes: Sequence[int]) -> NDArray[np.float32]:
         """Return the summaries (n_groups, summary_dim) of the groups of a study, computed once.
 
-        `which` tells studies apart.
+        `which` tells studies apart, `sizes` are those of the groups.
         """
-        from eamlab.composition.groups import summarize_groups
+        from eamlab.composition.groups import split_subjects, summarize_groups
 
-        if (which, size) not in self._summaries:
-            groups = study.trials.reshape(-1, size, *study.trials.shape[1:])
-            self._summaries[which, size] = summarize_groups(self.workflow, [groups])
-        return self._summaries[which, size]
+        key = (which, tuple(sizes))
+        if key not in self._summaries:
+            blocks = split_subjects(study.trials, sizes)
+            self._summaries[key] = summarize_groups(self.workflow, blocks)
+        return self._summaries[key]

@@ -245,7 +245,7 @@ def population_playground() -> Widget:
     return Widget(
         "population",
         data,
-        {**DEMO_GROUP, "seed": 1},
+        {**DEMO_GROUP, "seed": 1, "hide": 0},
         sentence="The response time densities of 40 people drawn from one population, upper "
         "choices upward and lower ones downward, with the population's own density as a thick "
         "line.",

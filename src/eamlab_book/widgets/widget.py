@@ -162,6 +162,7 @@ _LETTERS = {
     r"\alpha": "α",
     r"\beta": "β",
     r"\sigma": "σ",
+    r"\Delta": "Δ",
     r"\mu": "μ",
     r"\nu": "ν",
     r"\log": "log ",

@@ -9,6 +9,7 @@
   "use strict";
   const eam = (globalThis.eamlab ??= { widgets: {} });
   const SVG = "http://www.w3.org/2000/svg";
+  const HERE = globalThis.document?.currentScript?.src;
 
   // ------------------------------------------------------------------------------------- drawing
 
@@ -108,6 +109,23 @@
     return new Int16Array(bytes.buffer);
   };
 
+  const loading = new Map();
+  /** Load a script of this folder, once; a rendered page needs no server for it. */
+  eam.load = (file) => {
+    if (!loading.has(file)) {
+      loading.set(file, new Promise((done, failed) => {
+        const script = eam.html("script", { src: new URL(file, HERE).href });
+        script.onload = done;
+        script.onerror = () => {
+          loading.delete(file);
+          failed(new Error(`${file} could not be loaded`));
+        };
+        document.head.append(script);
+      }));
+    }
+    return loading.get(file);
+  };
+
   // ------------------------------------------------------------------------------------ controls
 
   const OURS = {
@@ -131,34 +149,39 @@
     return box;
   };
 
-  /** Slider over stops; `change(value)` is called for every move. Returns {node, set, limit, disable}. */
+  /** Slider over stops; `change(value)` is called for every move. Returns {node, set, offer, disable}. */
   eam.slider = ({ label, stops, value, format = String, note, name }, change) => {
-    const input = eam.html("input", { type: "range", min: 0, max: stops.length - 1, step: 1, name, ...OURS });
+    const input = eam.html("input", { type: "range", min: 0, step: 1, name, ...OURS });
     const output = eam.html("output", { "aria-hidden": "true" });
     const show = () => {
       const text = format(stops[input.value]);
       output.textContent = text;
       input.setAttribute("aria-valuetext", text);
     };
-    const set = (v) => { input.value = stops.indexOf(v); show(); };
+    const set = (v) => {
+      const place = stops.indexOf(v);
+      if (place < 0) throw new Error(`${name} = ${v} is not on its slider`);
+      input.value = place;
+      show();
+    };
     const moved = () => { show(); change(stops[input.value]); };
     input.addEventListener("input", moved);
     // A finger that scrolls the page may have begun on a slider.
     let before = null;
     input.addEventListener("pointerdown", () => { before = input.value; });
     input.addEventListener("pointercancel", () => { input.value = before; moved(); });
-    // Stops beyond the first that takes all there are would change nothing.
-    const limit = (most) => {
-      const enough = stops.findIndex((stop) => stop >= most);
-      input.max = enough < 0 ? stops.length - 1 : enough;
+    const offer = (others, v) => {
+      stops = others;
+      input.max = stops.length - 1;
+      set(v);
     };
     const node = labelled(label, input, note, output);
-    set(value);
+    offer(stops, value);
     const disable = (off) => {
       input.disabled = off;
       node.classList.toggle("eam-off", off);
     };
-    return { node, set, limit, disable };
+    return { node, set, offer, disable };
   };
 
   /** One choice of several, as radio buttons. */
@@ -170,12 +193,22 @@
       input.addEventListener("change", () => change(key));
       return eam.html("label", {}, input, eam.html("span", {}, text));
     });
+    if (!(value in options)) throw new Error(`${name} = ${value} is not one of its choices`);
     const legend = eam.html("legend", {}, label);
     const node = eam.html("fieldset", { class: "eam-choice", "data-name": name }, legend, buttons);
     const set = (key) => {
       for (const input of node.querySelectorAll("input")) input.checked = input.value === key;
     };
     return { node, set };
+  };
+
+  /** A box to tick; `change(ticked)` is called. */
+  eam.tick = ({ label, value, name }, change) => {
+    const input = eam.html("input", { type: "checkbox", name, ...OURS });
+    input.checked = value;
+    input.addEventListener("change", () => change(input.checked));
+    const node = eam.html("label", { class: "eam-tick" }, input, eam.html("span", {}, label));
+    return { node, set: (ticked) => { input.checked = ticked; } };
   };
 
   eam.button = (text, click, attributes) => {
@@ -211,7 +244,7 @@
       status.textContent = text;
       status.classList.toggle("eam-problem", problem);
     };
-    return { root, picture, caption, controls, say };
+    return { root, picture, caption, controls, say, hear };
   };
 
   /** Call `draw(width)` now and whenever the width of `node` changes. Returns how to stop. */
@@ -292,22 +325,108 @@
     },
   });
 
+  /** What the page's address says of a widget: `#composition.d0=0.1&film.frame=3`. */
+  const linked = (key) => {
+    const found = {};
+    for (const [name, text] of new URLSearchParams(location.hash.slice(1))) {
+      const [of, setting] = name.split(".");
+      if (of === key && setting) found[setting] = text && isFinite(text) ? Number(text) : text;
+    }
+    return found;
+  };
+  const link = (key, settings) => {
+    const hash = location.hash.slice(1);
+    const all = new URLSearchParams(hash.includes("=") ? hash : "");
+    for (const name of [...all.keys()]) if (name.startsWith(`${key}.`)) all.delete(name);
+    for (const [name, value] of Object.entries(settings)) all.set(`${key}.${name}`, value);
+    const address = String(all) ? `#${all}` : location.pathname + location.search;
+    if (String(all) || hash.includes("=")) history.replaceState(history.state, "", address);
+  };
+  const REMEMBER_MS = 300;  // browsers refuse addresses that change with every move of a slider
+
+  /** Start the widget of a place on its own settings and what the address says of them. */
+  const begin = (place, key, page) => {
+    let stop, timer, changed = {};
+    const note = eam.html("span", { class: "eam-status", role: "status" });
+    const write = () => {
+      clearTimeout(timer);
+      link(key, changed);
+    };
+    const keep = (settings) => {
+      changed = Object.fromEntries(
+        Object.entries(settings).filter(([name, value]) => value !== page.settings[name]));
+      note.textContent = "";
+      clearTimeout(timer);
+      timer = setTimeout(write, REMEMBER_MS);
+    };
+    const start = (own) => {
+      const box = eam.html("div");
+      place.append(box);
+      try {
+        const unknown = Object.keys(own).find((name) => !(name in page.settings));
+        if (unknown) throw new Error(`there is no ${unknown}`);
+        stop = eam.widgets[key.replace(/\d+$/, "")](
+          box, { ...page, settings: { ...page.settings, ...own }, keep });
+      } catch (error) {
+        box.remove();
+        throw error;
+      }
+      for (const other of [...place.children]) if (other !== box && other.matches("div")) other.remove();
+      box.firstChild.append(eam.html("div", { class: "eam-links" },
+        eam.button("Copy link", copy), eam.button("Reset", reset), note));
+    };
+    const again = (own) => {
+      stop?.();
+      clearTimeout(timer);
+      changed = own;
+      note.textContent = "";
+      try {
+        start(own);
+      } catch (error) {
+        if (!Object.keys(own).length) throw error;
+        changed = {};
+        start({});
+        note.textContent = `The link could not be followed: ${error.message}.`;
+      }
+    };
+    const reset = () => { again({}); write(); place.querySelector(".eam-links button").focus(); };
+    const copy = async () => {
+      write();
+      try {
+        await navigator.clipboard.writeText(location.href);
+        note.textContent = "Copied: the page as this picture stands.";
+      } catch {
+        note.textContent = "The link stands in the page's address.";
+      }
+    };
+    again(linked(key));
+    return () => again(linked(key));
+  };
+
+  const mounted = new Map();  // key: a function that follows the address again
+  let led = false;  // to the first widget of the link that was opened
   const mount = (place) => {
     const name = place.dataset.eamWidget;
+    let key = name;
+    for (let n = 2; mounted.has(key); n++) key = `${name}${n}`;
     const fallback = place.querySelector(".eam-fallback");
-    const target = eam.html("div");
     try {
       const page = JSON.parse(place.querySelector("script").textContent);
-      place.append(target);
-      eam.widgets[name](target, page);
+      mounted.set(key, begin(place, key, page));
       fallback.remove();
       place.dataset.eamReady = "yes";
+      if (!led && Object.keys(linked(key)).length) {
+        led = true;
+        place.scrollIntoView();
+      }
     } catch (error) {  // keep the picture that is there
-      target.remove();
       fallback.append(eam.html("p", { class: "eam-status" },
         `The interactive version could not start (${error.message}); this is a still of it.`));
     }
   };
+  globalThis.addEventListener?.("hashchange", () => {  // another link on the same page
+    if (location.hash.includes("=")) for (const follow of mounted.values()) follow();
+  });
 
   /** Start every widget of a rendered page. */
   eam.mountAll = () => {

@@ -1,4 +1,5 @@
-/* The diffusion decision model: exact density (as in density.py) and stepped walks (simulate.py). */
+/* The diffusion decision model: exact density (as in density.py), stepped walks and exact trials (as
+ * in simulator.py). */
 (() => {
   "use strict";
   const eam = globalThis.eamlab;
@@ -84,5 +85,84 @@
     };
   };
 
-  eam.ddm = { logDensity, probability, meanTime, densities, walker };
+  // Where the two series of the exit time's density meet, and below which no series is needed.
+  const CUT = 0.64;
+  const SQUEEZE = 1 - 0.0059;
+
+  /** Complementary error function to 1.2e-7 of its value (Numerical Recipes, erfcc). */
+  const erfc = (x) => {
+    const t = 1 / (1 + 0.5 * Math.abs(x));
+    const c = [0.17087277, -0.82215223, 1.48851587, -1.13520398, 0.27886807, -0.18628806,
+      0.09678418, 0.37409196, 1.00002368, -1.26551223];
+    const tail = t * Math.exp(-x * x + c.reduce((sum, k) => sum * t + k, 0));
+    return x >= 0 ? tail : 2 - tail;
+  };
+  const phi = (x) => 0.5 * erfc(-x * Math.SQRT1_2);
+
+  /** Inverse Gaussian with mean 1/z and shape 1, truncated to (0, CUT). */
+  const inverseGaussian = (z, { uniform, normal }) => {
+    const exponential = () => -Math.log(1 - uniform());
+    for (;;) {
+      if (z * CUT < 1) {
+        const e = exponential();
+        if (e * e * CUT > 2 * exponential()) continue;
+        const x = CUT / (1 + CUT * e) ** 2;
+        if (2 * exponential() >= z * z * x) return x;
+        continue;
+      }
+      const e = normal();
+      const mean = 1 / z;
+      const half = 0.5 * mean * e * e;
+      let x = mean * (1 + half - Math.sqrt(half * (2 + half)));
+      if (uniform() * (mean + x) > mean) x = (mean * mean) / x;
+      if (x < CUT) return x;
+    }
+  };
+  /** Whether u < 1 - 3 q^2 + 5 q^6 - 7 q^12 ..., from bounds that close in from both sides. */
+  const accepts = (u, q) => {
+    for (let total = 1, n = 1; ; n++) {
+      total -= (2 * n + 1) * q ** (n * (n + 1));
+      if (u <= total) return true;
+      n += 1;
+      total += (2 * n + 1) * q ** (n * (n + 1));
+      if (u > total) return false;
+    }
+  };
+  /** The way out of the largest symmetric interval around `y` inside (0, alpha). */
+  const round = (y, nu, alpha) => {
+    const h = Math.min(y, alpha - y);
+    const z = Math.abs(nu) * h;
+    const rate = Math.PI ** 2 / 8 + 0.5 * z * z;
+    const late = (0.5 * Math.PI / rate) * Math.exp(z - rate * CUT);
+    const root = Math.sqrt(CUT);
+    const early = 2 * (phi((z * CUT - 1) / root) + Math.exp(2 * z) * phi(-(z * CUT + 1) / root));
+    return { square: h * h, z, rate, late: z > 20 ? 0 : late / (late + early),
+      upward: 1 / (1 + Math.exp(-2 * nu * h)), downEnds: y <= alpha - y, upEnds: alpha - y <= y,
+      next: y <= alpha - y ? 2 * y : 2 * y - alpha };
+  };
+  /** Time at which Brownian motion with drift z leaves (-1, 1). */
+  const exitTime = ({ z, rate, late }, random) => {
+    for (;;) {
+      const right = random.uniform() < late;
+      const x = right ? CUT - Math.log(1 - random.uniform()) / rate : inverseGaussian(z, random);
+      const u = random.uniform();
+      if (u < SQUEEZE || accepts(u, Math.exp(right ? -0.5 * Math.PI ** 2 * x : -2 / x))) return x;
+    }
+  };
+  /** Exact trials of a subject: every call of what it returns gives {time, upper}. */
+  const sampler = ({ nu, alpha, t0, beta }, random) => {
+    const rounds = [];  // one sequence of starts, whatever happens: the other exit ends the trial
+    return () => {
+      let [time, y] = [t0, beta * alpha];
+      for (let r = 0; ; r++) {
+        const now = (rounds[r] ??= round(y, nu, alpha));
+        time += now.square * exitTime(now, random);
+        const upper = random.uniform() < now.upward;
+        if (upper ? now.upEnds : now.downEnds) return { time, upper };
+        y = now.next;
+      }
+    };
+  };
+
+  eam.ddm = { logDensity, probability, meanTime, densities, walker, sampler };
 })();

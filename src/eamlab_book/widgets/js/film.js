@@ -100,7 +100,7 @@
 
   eam.widgets.film = (el, page, model) => {
     const data = page.data;
-    const settings = { seed: 0, frame: 0, ...page.settings };
+    const settings = { ...page.settings };
     const { say, ...ui } = eam.frame(el, "Film of the reverse diffusion");
     const shown = { data, settings };
     let width = 0;
@@ -128,6 +128,7 @@
     });
     const changed = () => {
       showStored();
+      page.keep?.(settings);
       if (!connection) return;
       const { n_subjects, d0, d1, seed } = settings;
       connection.ask(JSON.stringify([n_subjects, d0, d1, seed]), { n_subjects, d0, d1, seed });
@@ -138,7 +139,7 @@
       label: "Diffusion time", name: "frame", note: "left: noise; right: the posterior",
       stops: Array.from({ length: data.n_frames }, (_, i) => i), value: settings.frame,
       format: (i) => `t = ${eam.number(data.times[i], 2)}`,
-    }, (i) => { stop(); settings.frame = i; picture(); });
+    }, (i) => { stop(); settings.frame = i; page.keep?.(settings); picture(); });
     const stop = () => {
       clearInterval(playing);
       playing = null;

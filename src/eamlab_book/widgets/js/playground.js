@@ -71,6 +71,7 @@
       answer: (content) => { cancelAnimationFrame(next); show(content, "live"); },
     });
     const restart = () => {
+      page.keep?.(settings);
       cancelAnimationFrame(next);
       say("");
       run = begin(settings);

@@ -105,12 +105,14 @@
       const means = people.map(eam.ddm.meanTime);
       const range = (values, digits) =>
         `${eam.number(Math.min(...values), digits)} to ${eam.number(Math.max(...values), digits)}`;
-      const words = `${people.length} people. Upper choices: ${range(share.map((p) => 100 * p), 0)} % ` +
+      const words = group.hide ? `${people.length} people, the values hidden.`
+        : `${people.length} people. Upper choices: ${range(share.map((p) => 100 * p), 0)} % ` +
         `of a person's, ${eam.percent(average(share))} on average. Mean response times: ` +
         `${range(means, 2)} s. Drifts: ${range(result.nu, 1)}, boundaries: ` +
         `${range(result.alpha, 2)}, non-decision times: ${range(result.t0, 2)} s, ` +
         `β = ${eam.number(beta, 3)} for all.`;
-      const at = parameters.map(({ name }) => `${name} = ${eam.number(group[name], 2)}`).join(", ");
+      const at = group.hide ? "values that are hidden"
+        : parameters.map(({ name }) => `${name} = ${eam.number(group[name], 2)}`).join(", ");
       const label = "Densities of drift, boundary and non-decision time in a population, each person " +
         "a tick; below, each person's response time density as a thin line, upper choices upward " +
         `and lower ones downward, and the population's as a thick one; for ${at}. ${words}`;
@@ -145,9 +147,13 @@
         }));
         change({ ...group, seed: settings.seed + 1 });
       };
-      const buttons = eam.html("div", { style: "display:flex;flex-wrap:wrap;gap:0.4rem" },
+      const buttons = eam.html("div", { class: "eam-buttons" },
         eam.button("draw a population from the prior", draw),
-        eam.button("new people", () => change({ seed: settings.seed + 1 })));
+        eam.button("new people", () => change({ seed: settings.seed + 1 })),
+        eam.tick({ label: "hide the values", name: "hide", value: settings.hide === 1 },
+          (ticked) => { change({ hide: ticked ? 1 : 0 }); hide(); }).node);
+      const hide = () => { for (const { node } of sliders) node.hidden = settings.hide === 1; };
+      hide();
       return [...sliders.map(({ node }) => node), buttons];
     };
     return eam.playground(el, page, model, { title: "A population", controls, begin, picture,

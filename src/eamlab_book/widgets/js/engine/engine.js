@@ -1,9 +1,11 @@
 // needs: core
 /* The trained networks in the page: summaries, composition and people's parameters (as in
- * networks.py, gaussian.py, summed.py and individuals.py), on the weights of network_file.py.
+ * networks.py, hierarchical.py, gaussian.py, summed.py and individuals.py), on the weights of
+ * network_file.py.
  *
- * A study is an array of people, a person an array [choice, time, choice, time, ...]. What takes
- * time is a generator that yields after every millisecond or so of work and returns its result;
+ * A study is an array of people, a person an array [choice, time, choice, time, ...], or with the
+ * code of its condition behind each time where the model has conditions. What takes time is a
+ * generator that yields after every millisecond or so of work and returns its result;
  * `engine.run` lets it run without holding up the page. Matrices stand in fours of rows, column by
  * column, so that a weight that was fetched serves four rows; columns are even in number.
  */
@@ -15,7 +17,10 @@
   const SLICE_MS = 12;
   const SHORTEST_RT = 1e-3;
   const SLOWEST_RT = 20;
+  const LATEST = 4;  // log of the fastest response in a condition that a person never did
   const LEAST_VARIANCE = 1e-3;
+  const LOG_SCALE = [-4, 7];  // of the factor of a person's precision
+  const PASSES = 3;  // population given people given population
   const LOG_SNR = [-4, 11];  // first and last noise level of the Gaussian composition
   const CLIP = 3;  // bound of the summed score's denoised parameters, in prior sds
 
@@ -128,6 +133,32 @@
     }
     return b;
   };
+  const inverse = (a, d) => {
+    const factor = cholesky(a, d);
+    const out = new Float64Array(d * d);
+    for (let i = 0; i < d; i++) {
+      out[i * d + i] = 1;
+      const row = out.subarray(i * d, (i + 1) * d);
+      solveUpper(factor, solveLower(factor, row));
+    }
+    return out;
+  };
+  /** Product of matrices (n, m) and (m, k). */
+  const product = (a, b, n, m, k) => {
+    const out = new Float64Array(n * k);
+    for (let i = 0; i < n; i++) {
+      for (let l = 0; l < m; l++) {
+        for (let j = 0; j < k; j++) out[i * k + j] += a[i * m + l] * b[l * k + j];
+      }
+    }
+    return out;
+  };
+  /** Rows and columns of a symmetric matrix (d, d). */
+  const block = (a, d, [top, bottom], [left, right]) => {
+    const width = right - left;
+    return Float64Array.from({ length: (bottom - top) * width }, (_, i) =>
+      a[(top + Math.floor(i / width)) * d + left + (i % width)]);
+  };
 
   // ------------------------------------------------------------------------------------- weights
 
@@ -175,32 +206,34 @@
 
   // ----------------------------------------------------------------------------------- summaries
 
-  /** Trials [choice, time] of a person, without missing ones. */
-  const trialsOf = (person, j) => {
-    const trials = Array.from({ length: Math.ceil(person.length / 2) },
-      (_, i) => [person[2 * i], person[2 * i + 1]]);
-    const good = trials.every(([choice, rt]) =>
-      (choice === 0 || choice === 1) && rt >= 0 && rt < Infinity);
+  /** Trials [choice, time] or [choice, time, code] of a person, without missing ones. */
+  const trialsOf = ({ model: { conditions: codes = [] } }, person, j) => {
+    const width = codes.length ? 3 : 2;
+    const trials = Array.from({ length: Math.ceil(person.length / width) },
+      (_, i) => Array.from({ length: width }, (_, k) => person[width * i + k]));
+    const good = trials.every(([choice, rt, code]) => (choice === 0 || choice === 1) &&
+      rt >= 0 && rt < Infinity && (rt === 0 || !codes.length || codes.includes(code)));
     const there = trials.filter(([, rt]) => rt > 0);
     if (!good || !there.length) {
-      throw new Error(`Person ${j + 1} needs trials: choices of 0 or 1, with times in seconds.`);
+      throw new Error(`Person ${j + 1} needs trials: choices of 0 or 1, with times in seconds` +
+        (codes.length ? `, and conditions of ${codes.join(" or ")}.` : "."));
     }
     return there;
   };
-  /** Features of each trial, and of the fastest response of either kind. */
+  const least = (values) => values.reduce((a, b) => Math.min(a, b), Infinity);
   const trialFeatures = (trials) => {
-    const fastest = Math.min(...trials.map(([, rt]) => rt));
-    const bounds = [0, 1].map((kind) => 0.5 + Math.log(Math.min(...trials.map(([choice, rt]) =>
-      Math.max(rt, SHORTEST_RT) + (choice === kind ? 0 : SLOWEST_RT)))));
-    const rows = trials.map(([choice, time]) => {
+    const fastest = least(trials.map(([, rt]) => rt));
+    return trials.map(([choice, time]) => {
       const sign = 2 * choice - 1;
       const rt = Math.max(time, SHORTEST_RT);
       const scales = [Math.log(rt) + 0.5, 4 / (1 + rt) - 2.5,
         0.7 * Math.log(time - fastest + 0.05) + 0.7];
       return [sign, ...scales, ...scales.map((x) => sign * x)];
     });
-    return { rows, bounds };
   };
+  /** The fastest response of either kind. */
+  const fastestResponses = (trials) => [0, 1].map((kind) => 0.5 + Math.log(
+    least(trials.map(([choice, rt]) => Math.max(rt, SHORTEST_RT) + (choice === kind ? 0 : SLOWEST_RT)))));
   const logSize = (n) => 0.3 * Math.log(n);
   const inFours = (rows) => {
     const width = even(rows[0].length);
@@ -227,21 +260,67 @@
     return out;
   }
 
+  /** Mean of some rows of a layer's values, zero if there are none. */
+  const meanOf = (h, some, { units, columns }) => {
+    const sum = new Float64Array(columns);
+    for (const r of some) {
+      for (let k = 0, i = place(r, units); k < columns; k++, i += 4) sum[k] += h[i];
+    }
+    return sum.map((v) => v / Math.max(some.length, 1));
+  };
+
   /** One vector per person: the mean over trials keeps what the likelihood adds up. */
   function* embedded(network, people) {
-    const { units, columns } = network.trials.at(-1);
+    if (network.second) return yield* lookedAtTwice(network, people);
     const pooled = [];
     for (const [j, person] of people.entries()) {
-      const { rows, bounds } = trialFeatures(trialsOf(person, j));
-      const h = chain(inFours(rows), rows.length, network.trials);
-      const sum = new Float64Array(columns);
-      for (let r = 0; r < rows.length; r++) {
-        for (let k = 0, i = place(r, units); k < columns; k++, i += 4) sum[k] += h[i];
-      }
-      pooled.push([...sum.map((v) => v / rows.length), ...bounds, logSize(rows.length)]);
+      const trials = trialsOf(network, person, j);
+      const h = chain(inFours(trialFeatures(trials)), trials.length, network.trials);
+      pooled.push([...meanOf(h, [...trials.keys()], network.trials.at(-1)),
+        ...fastestResponses(trials), logSize(trials.length)]);
       yield { share: (j + 1) / people.length };
     }
     return yield* through(pooled, network.subject);
+  }
+  /** The same of a PersonSummary (in hierarchical.py), by condition; the second time units are
+   * looked at that the first look has moved and stretched for this person. */
+  function* lookedAtTwice(network, people) {
+    const { model: { conditions: codes = [] }, trials: first, guess, adjust, second } = network;
+    const found = [];
+    for (let from = 0; from < people.length; from += ROWS) {
+      const some = [];
+      const done = (j) => ({ share: (from + j) / people.length });
+      for (const person of people.slice(from, from + ROWS)) {
+        const trials = trialsOf(network, person, from + some.length);
+        const all = [...trials.keys()];
+        const parts = codes.length ? codes.map((c) => all.filter((r) => trials[r][2] === c)) : [all];
+        const features = inFours(trialFeatures(trials));
+        const h = chain(features, trials.length, first);
+        const told = parts.flatMap((part) => [...meanOf(h, part, first.at(-1)),
+          ...fastestResponses(part.map((r) => trials[r])).map((v) => Math.min(v, LATEST)),
+          logSize(part.length + 0.1)]);
+        some.push({ trials, parts, features, told });
+        yield done(some.length / 2);
+      }
+      const guesses = atOnce(some.map(({ told }) => told), guess);
+      const adjusted = atOnce(guesses, [adjust]);
+      for (const [j, { trials, parts, features, told }] of some.entries()) {
+        const h = dense(features, trials.length, second);
+        const { units, columns } = second;
+        const at = (r, k) => adjusted[j][k] +
+          (codes.length ? trials[r][2] * adjusted[j][2 * columns + k] : 0);
+        for (let r = 0; r < trials.length; r++) {
+          for (let k = 0, i = place(r, units); k < columns; k++, i += 4) {
+            h[i] = silu(h[i] * (1 + at(r, k)) + at(r, columns + k));
+          }
+        }
+        told.push(...guesses[j], ...parts.flatMap((part) => [...meanOf(h, part, second)]));
+        yield done((some.length + j + 1) / 2);
+      }
+      const wide = atOnce(some.map(({ told }) => told), network.subject);
+      found.push(...some.map(({ told }, j) => [...wide[j], ...told]));
+    }
+    return found;
   }
 
   /** Summaries of people, for a local network. */
@@ -259,60 +338,194 @@
     return Array.from({ length: groups }, (_, g) => size + (g < count % groups ? 1 : 0));
   };
 
-  /** Summaries of groups of people: means, log variances between people, and the group's size. */
-  function* summarize(network, people, sizes = groupSizes(network, people.length)) {
-    if (sizes.reduce((a, b) => a + b, 0) !== people.length) {
-      throw new Error(`The groups' sizes must add up to ${people.length} people.`);
+  const checkSizes = (sizes, count) => {
+    if (sizes.reduce((a, b) => a + b, 0) !== count) {
+      throw new Error(`The groups' sizes must add up to ${count} people.`);
     }
-    const embeddings = yield* embedded(network, people);
+  };
+  /** Summaries of groups of people. */
+  function* summarize(network, people, sizes = groupSizes(network, people.length)) {
+    checkSizes(sizes, people.length);
+    return yield* pool(network, yield* embedded(network, people), sizes);
+  }
+  /** The same from what `embed` has returned, which is good for groups of any size. */
+  function* pool(network, embeddings, sizes) {
+    checkSizes(sizes, embeddings.length);
     const estimates = yield* through(embeddings, [network.estimates]);
+    const members = network.hierarchy
+      ? yield* through(embeddings.map((v, j) => [...v, ...estimates[j]]), network.members)
+      : embeddings;
     const pooled = [];
+    const starts = [];
     let start = 0;
     for (const size of sizes) {
-      const [members, guesses] = [embeddings, estimates].map((v) => v.slice(start, start + size));
-      const mean = average(guesses);
-      const variance = average(guesses.map((v) => v.map((x, k) => (x - mean[k]) ** 2)));
-      pooled.push([...average(members), ...variance.map((v) => Math.log(v + LEAST_VARIANCE)),
-        logSize(size)]);
+      const [own, guesses] = [members, estimates].map((v) => v.slice(start, start + size));
+      starts.push(network.hierarchy ? population(network, guesses) : null);
+      const told = starts.at(-1)?.known ?? logVariances(guesses);
+      pooled.push([...average(own), ...told, logSize(size)]);
       start += size;
-      yield { share: start / people.length };
+      yield { share: start / embeddings.length };
     }
     const wide = yield* through(pooled, network.group);
-    const joined = wide.map((v, g) => {
-      const all = new Float32Array(v.length + pooled[g].length);
-      all.set(v);
-      all.set(pooled[g], v.length);
-      return all;
-    });
-    return yield* through(joined, [network.summary]);
+    const learned = yield* through(wide.map((v, g) => [...v, ...pooled[g]]), [network.summary]);
+    return learned.map((v, g) => (starts[g] ? v.map((x, k) =>
+      (starts[g].known[k] ?? 0) + (starts[g].sd[k] ?? 1) * x) : v));
   }
+  const logVariances = (vectors) => {
+    const mean = average(vectors);
+    return average(vectors.map((v) => v.map((x, k) => (x - mean[k]) ** 2)))
+      .map((v) => Math.log(v + LEAST_VARIANCE));
+  };
   const average = (vectors) => {
     const sum = new Float64Array(vectors[0].length);
     for (const v of vectors) for (let k = 0; k < v.length; k++) sum[k] += v[k];
     return sum.map((s) => s / vectors.length);
   };
 
-  // ------------------------------------------------------------------------------- the score net
+  // ------------------------------------------------------------------------ people and population
 
   /** Mean and precision I + A A' that stand in the first of `values`, times `known`. */
   const gaussian = (values, d, known = 1) => {
     const mean = Float64Array.from({ length: d }, (_, i) => known * values[i]);
+    const precision = squared(values, d, (v) => known * Math.exp(v));
+    for (let i = 0; i < d; i++) precision[i * d + i] += 1;
+    return { mean, precision };
+  };
+  /** A A' for the factor that stands in `values` behind the mean. */
+  const squared = (values, d, scaleOf) => {
     const a = new Float64Array(d * d);
     for (let i = 0, next = 2 * d; i < d; i++) {
-      const scale = known * Math.exp(values[d + i]);
+      const scale = scaleOf(values[d + i]);
       for (let j = 0; j < i; j++) a[i * d + j] = scale * values[next++];
       a[i * d + i] = scale;
     }
-    const precision = new Float64Array(d * d);
+    const out = new Float64Array(d * d);
     for (let i = 0; i < d; i++) {
       for (let j = 0; j < d; j++) {
-        let sum = i === j ? 1 : 0;
-        for (let k = 0; k <= Math.min(i, j); k++) sum += a[i * d + k] * a[j * d + k];
-        precision[i * d + j] = sum;
+        for (let k = 0; k <= Math.min(i, j); k++) out[i * d + j] += a[i * d + k] * a[j * d + k];
       }
     }
-    return { mean, precision };
+    return out;
   };
+  /** Likelihood of a person's own and the shared parameters, as `likelihood` in hierarchical.py. */
+  const likelihood = (values, d) => {
+    const [low, high] = LOG_SCALE;
+    const precision = squared(values, d, (v) => Math.exp(Math.min(high, Math.max(low, v))));
+    return { precision, pull: product(precision, values.slice(0, d), d, d, 1) };
+  };
+
+  /** Random-effects inference from people's likelihoods, as `population` in hierarchical.py: what
+   * an anchored network starts from, {known: [...means, ...log scales], sd}. */
+  const population = ({ hierarchy: h, sds, dim }, people) => {
+    const n = h.population.length;
+    const d = n + h.shared.length;
+    const s = d - n;
+    const grid = h.log_spreads.map((v) => Math.exp(2 * v));  // (n, k)
+    const k = grid.length / n;
+    const told = people.map((values) => {
+      const { pull, precision } = likelihood(values, d);
+      return { own: block(precision, d, [0, n], [0, n]), cross: block(precision, d, [0, n], [n, d]),
+        back: block(precision, d, [n, d], [0, n]), both: block(precision, d, [n, d], [n, d]),
+        pull: pull.subarray(0, n), push: pull.subarray(n) };
+    });
+    const mu = new Float64Array(n);
+    const variance = new Float64Array(n).fill(1);
+    const found = { mean: new Float64Array(dim), sd: new Float64Array(dim) };
+    for (let pass = 0; pass < PASSES; pass++) {
+      // Shared parameters, people integrated out.
+      const known = Float64Array.from({ length: s * s }, (_, i) => (i % (s + 1) === 0 ? 1 : 0));
+      const about = new Float64Array(s);
+      const moved = told.map((one) => {
+        const covariance = inverse(one.own.map((v, i) =>
+          (i % (n + 1) === 0 ? v + 1 / variance[Math.floor(i / n)] : v)), n);
+        const pull = one.pull.map((v, i) => v + mu[i] / variance[i]);
+        const gain = product(one.back, covariance, s, n, n);
+        product(gain, one.cross, s, n, s).forEach((v, i) => { known[i] += one.both[i] - v; });
+        product(gain, pull, s, n, 1).forEach((v, i) => { about[i] += one.push[i] - v; });
+        return { covariance, pull };
+      });
+      const sharedCovariance = inverse(known, s);
+      const shared = product(sharedCovariance, about, s, s, 1);
+      // What each person says about each parameter, and their population.
+      const [logPost, total, lean] = [0, 0, 0].map(() => new Float64Array(n * k));
+      for (const [j, { covariance, pull }] of moved.entries()) {
+        product(told[j].cross, shared, n, s, 1).forEach((v, i) => { pull[i] -= v; });
+        const mean = product(covariance, pull, n, n, 1);
+        for (let i = 0; i < n; i++) {
+          const spread = covariance[i * n + i];
+          const weight = Math.max(1 / spread - 1 / variance[i], 0);
+          const force = mean[i] / spread - mu[i] / variance[i];
+          for (let g = i * k; g < (i + 1) * k; g++) {
+            const share = 1 / (1 + weight * grid[g]);
+            logPost[g] += 0.5 * (force * force * grid[g] * share + Math.log(share));
+            total[g] += weight * share;
+            lean[g] += force * share;
+          }
+        }
+      }
+      for (let i = 0; i < n; i++) {
+        const at = Array.from({ length: k }, (_, g) => i * k + g);
+        const all = at.map((g) => total[g] + h.center_sd[i] ** -2);
+        const log = at.map((g, l) => logPost[g] + h.log_weights[l] +
+          0.5 * (lean[g] ** 2 / all[l] - Math.log(all[l])));
+        const most = log.reduce((a, b) => Math.max(a, b));
+        const weights = log.map((v) => Math.exp(v - most));
+        const sum = weights.reduce((a, b) => a + b);
+        const mean = (of) => weights.reduce((a, w, l) => a + w * of(l), 0) / sum;
+        const center = (l) => lean[at[l]] / all[l];
+        const spread = (l) => h.log_spreads[at[l]];
+        mu[i] = mean(center);
+        const logSpread = mean(spread);
+        variance[i] = Math.exp(2 * logSpread);
+        const [a, b] = h.population[i];
+        const middle = average(at.map((g) => [h.log_spreads[g]]))[0];
+        found.mean[a] = mu[i] / h.center_sd[i];
+        found.mean[b] = (logSpread - middle) / sds[b];
+        found.sd[a] = Math.sqrt(mean((l) => 1 / all[l] + (center(l) - mu[i]) ** 2)) / h.center_sd[i];
+        found.sd[b] = Math.sqrt(mean((l) => (spread(l) - logSpread) ** 2) + 1e-6) / sds[b];
+      }
+      h.shared.forEach((a, i) => {
+        found.mean[a] = shared[i];
+        found.sd[a] = Math.sqrt(sharedCovariance[i * s + i]);
+      });
+    }
+    const scales = found.sd.map((v) => 0.5 * Math.log(Math.max(v ** -2 - 1, 1e-2)));
+    return { known: [...found.mean, ...scales], sd: found.sd };
+  };
+
+  /** A person's posterior as population times likelihood, with the learned corrections, for each of
+   * several populations (as PersonPosterior in hierarchical.py); the person is the same in all. */
+  const personGaussians = ({ hierarchy: h, means, sds, correction }, conditions) => {
+    const n = h.population.length;
+    const d = n + h.shared.length;
+    const { pull, precision } = likelihood(conditions[0].slice(means.length), d);
+    const corrections = atOnce(conditions, correction);
+    return conditions.map((z, r) => {
+      const at = (place) => means[place] + sds[place] * z[place];
+      const unit = h.population.map(([, b], i) => Math.exp(at(b)) / h.scale[i]);
+      const start = h.population.map(([a], i) => (at(a) - h.center[i]) / h.scale[i]);
+      const own = new Float64Array(n * n);
+      const lean = Float64Array.from(unit, (u, i) => {
+        let sum = pull[i];
+        for (let j = 0; j < n; j++) {
+          own[i * n + j] = u * precision[i * d + j] * unit[j] + (i === j ? 1 : 0);
+          sum -= precision[i * d + j] * start[j];
+        }
+        h.shared.forEach((place, j) => { sum -= precision[i * d + n + j] * z[place]; });
+        return u * sum;
+      });
+      const factor = cholesky(own, n);
+      return { mean: solveUpper(factor, solveLower(factor, lean)), factor,
+        shift: corrections[r].subarray(0, n), spread: corrections[r].subarray(n).map((v) => Math.exp(-v)) };
+    });
+  };
+  const anchorGaussians = ({ anchor, dim: d }, conditions) =>
+    atOnce(conditions, anchor).map((values) => {
+      const { mean, precision } = gaussian(values, d);
+      return { mean, factor: cholesky(precision, d) };
+    });
+
+  // ------------------------------------------------------------------------------- the score net
 
   /** What depends on the time alone: gains and shifts of the blocks. */
   const films = ({ subnet }, time) => {
@@ -368,9 +581,10 @@
 
   const noiseLevel = (network, logSnr) => {
     const { min_log_snr: low, max_log_snr: high } = network.schedule;
-    const film = films(network, (2 * (logSnr - low)) / (high - low) - 1);
+    let film;  // of a thousand levels when they are needed, not at once
     return { snr: Math.exp(logSnr), alpha: Math.sqrt(sigmoid(logSnr)),
-      sigma: Math.sqrt(sigmoid(-logSnr)), film };
+      sigma: Math.sqrt(sigmoid(-logSnr)),
+      get film() { return film ??= films(network, (2 * (logSnr - low)) / (high - low) - 1); } };
   };
 
   /** What the subnet adds to the denoised parameters, (rows, d) into `out`: x of row r is that of
@@ -522,8 +736,8 @@
       const logSnr = f(2 * shift - 2 * Math.log(Math.tan(angle / 2)));
       const beta = sigmoid(-logSnr) * ((2 * Math.PI) / Math.sin(angle)) * span;
       const push = Math.min(size, t) * beta;
-      const level = { ...noiseLevel(network, logSnr), bridge: d0 ** (1 - t) * d1 ** t,
-        drift: push / 2, push, spread: Math.sqrt(push) };
+      const level = Object.assign(noiseLevel(network, logSnr), { bridge: d0 ** (1 - t) * d1 ** t,
+        drift: push / 2, push, spread: Math.sqrt(push) });
       t = Math.max(0, Math.fround(t - size));
       return level;
     });
@@ -532,7 +746,8 @@
   const subset = (out, start, size, n, uniform) => {
     for (let i = 0; i < size; i++) {
       const j = n - size + i;
-      const number = size === n ? j : Math.floor(uniform() * (j + 1));
+      if (size === n) { out[start + i] = i; continue; }
+      const number = Math.floor(uniform() * (j + 1));
       const taken = out.subarray(start, start + i).includes(number);
       out[start + i] = taken ? j : number;
     }
@@ -629,7 +844,7 @@
     const rows = conditions.length;
     const parts = atOnce(conditions, [network.subnet.condition, network.subnet.given]);
     const start = gather(parts, rows, (r) => r);
-    const anchors = atOnce(conditions, network.anchor);
+    const anchors = (network.hierarchy ? personGaussians : anchorGaussians)(network, conditions);
     const x = new Float64Array(rows * d);
     const inputs = matrix(rows, d);
     times.forEach((t, n) => {
@@ -644,9 +859,9 @@
         x[i] = cos * x[i] - sin * sigma * f[place(Math.floor(i / d), even(d)) + 4 * (i % d)];
       }
     });
-    return anchors.map((values, r) => {
-      const { mean, precision } = gaussian(values, d);
-      return solveUpper(cholesky(precision, d), x.subarray(r * d, (r + 1) * d))
+    return anchors.map(({ mean, factor, shift, spread }, r) => {
+      const w = x.subarray(r * d, (r + 1) * d);
+      return solveUpper(factor, shift ? w.map((v, k) => v * spread[k] + shift[k]) : w)
         .map((back, k) => mean[k] + back);
     });
   };
@@ -675,6 +890,6 @@
     }
   };
 
-  eam.engine = { load, groupSizes, summarize, summarizePeople, prepare, gaussianComposition,
-    summedComposition, people, named, run };
+  eam.engine = { load, groupSizes, embed: embedded, pool, summarize, summarizePeople, prepare,
+    gaussianComposition, summedComposition, people, named, run };
 })();

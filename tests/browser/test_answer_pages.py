@@ -1,0 +1,175 @@
+"""Exercises, quick questions and predictions, answered in a page without a kernel."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import check_pages
+import pytest
+from small_book import build_book, jupyter_book
+
+from eamlab_book.exercises import check
+
+pytestmark = pytest.mark.browser
+
+PAGE = r"""# 1. A chapter
+
+```{admonition} Try before you read on
+:class: predict
+Is {math}`\nu` positive?
+```
+
+It is.
+
+## Exercises
+
+**A. One and one is …**
+
+```{dropdown} a) … one.
+No. Count.
+```
+
+```{dropdown} b) … two.
+Yes. So it is.
+```
+
+```{exercise-start} 1.1 Other units · check your understanding
+:label: ex-1-1
+:nonumber:
+```
+What are they?
+```{exercise-end}
+```
+
+```{exercise-start} 1.5 A step · check your understanding
+:label: ex-1-5
+:nonumber:
+```
+How small?
+```{exercise-end}
+```
+
+```{exercise-start} 3.5 An anchor · project
+:label: ex-3-5
+:nonumber:
+```
+a), b) or c)?
+```{exercise-end}
+```
+"""
+NAME = "book/01_chapter.html"
+
+
+@pytest.fixture(scope="module")
+def folder(chromium_program, tmp_path_factory) -> Path:
+    """The rendered pages."""
+    if not jupyter_book().exists():
+        pytest.skip("Jupyter Book is not installed")
+    base = tmp_path_factory.mktemp("answers")
+    (base / "source" / "book").mkdir(parents=True)
+    toc = "format: jb-book\nroot: book/01_chapter\n"
+    (base / "source" / "_toc.yml").write_text(toc, encoding="utf-8")
+    (base / "source" / "book" / "01_chapter.md").write_text(PAGE, encoding="utf-8")
+    return build_book(base / "source", base / "built")
+
+
+@pytest.fixture(params=["http", "file"])
+def address(request, folder) -> Iterator[str]:
+    """Where the page is: served, and on disk."""
+    if request.param == "file":
+        yield f"{folder.as_uri()}/"
+    else:
+        with check_pages.serve(folder.parent) as server:
+            yield f"{server}{folder.name}/"
+
+
+def test_answers_are_judged_kept_saved_and_forgotten(visit):
+    page = visit(NAME, viewport={"width": 390, "height": 844})
+    said = page.locator("#ex-1-1 [role=status]")
+    page.get_by_label("nu").fill("0.025")
+    page.get_by_label("alpha").fill("0.012")
+    page.get_by_label("alpha").press("Enter")
+    assert said.inner_text() == f"✗ {check('1.1', [0.025, 0.012]).message}"
+    page.get_by_label("nu").fill("2.5")
+    page.get_by_label("alpha").fill("1.2")
+    page.get_by_label("alpha").press("Enter")
+    assert said.inner_text() == f"✓ {check('1.1', [2.5, 1.2]).message}"
+    page.get_by_label("Your answer to 1.5").fill("one")
+    page.locator("#ex-1-5").get_by_role("button", name="Check").click()
+    assert "is no number" in page.locator("#ex-1-5 [role=status]").inner_text()
+    page.locator("#ex-3-5").get_by_label("b", exact=True).check()
+    page.locator("#ex-3-5").get_by_role("button", name="Check").click()
+    assert page.locator("#ex-3-5 [role=status]").inner_text().startswith("✓")
+    page.get_by_label("Your prediction").fill("Yes, it is.")
+    page.get_by_text("a) … one.").click()
+    page.get_by_text("b) … two.").click()  # a second look is no second answer
+    assert page.locator(".eam-chosen").all_inner_texts() == ["✗ your answer"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+    page.reload()
+    assert said.inner_text().startswith("✓")
+    assert page.get_by_label("Your prediction").input_value() == "Yes, it is."
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save my answers").click()
+    text = Path(download.value.path()).read_text(encoding="utf-8")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    assert lines[1:] == [
+        r"Prediction 1.1: Is \nu positive?",
+        "Yes, it is.",
+        "1.1 Other units (right, 2 tries)",
+        "nu = 2.5, alpha = 1.2",
+        "Quick question 1.A. One and one is … (not right)",
+        "a) … one.",
+        "3.5 Is the anchor worth it? (right)",
+        "b",
+    ]
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Forget them").click()
+    assert page.get_by_label("nu").input_value() == "" and said.inner_text() == ""
+    page.reload()
+    assert page.get_by_label("Your prediction").input_value() == ""
+    assert page.locator(".eam-chosen").count() == 0
+
+
+DENIED = """for (const name of ["getItem", "setItem"]) {
+  const own = Storage.prototype[name];
+  Storage.prototype[name] = function (key, ...rest) {
+    if (key === "eamlab-answers") throw new Error("denied");
+    return own.call(this, key, ...rest);
+  };
+}"""
+
+
+def test_answers_work_where_nothing_can_be_kept(visit):
+    page = visit(NAME)
+    page.context.add_init_script(DENIED)
+    page.reload()
+    page.get_by_label("Your answer to 1.5").fill("0.1")
+    page.locator("#ex-1-5").get_by_role("button", name="Check").click()
+    assert page.locator("#ex-1-5 [role=status]").inner_text().startswith("✗")
+    assert "0 right of 1 answered" in page.locator(".eam-kept").inner_text()
+
+
+OLD = '{"1.1": {"title": "1.1", "given": "1", "typed": [1, {}, "3"]}, "1.A": 5, "1.?1": {}}'
+
+
+def test_what_was_kept_may_be_anything(visit):
+    page = visit(NAME)
+    for kept in ('"text"', "{", OLD, "null", "[]"):
+        page.evaluate("(kept) => localStorage.setItem('eamlab-answers', kept)", kept)
+        page.reload()
+        assert page.locator("form.eam-form").count() == 3, kept
+
+
+def test_forms_have_no_faults(chromium, folder):
+    with check_pages.serve(folder.parent) as server:
+        found = check_pages.faults_at(
+            chromium, f"{server}{folder.name}/", NAME, check_pages.SCREENS
+        )
+        assert list(found) == []
+
+
+def test_answers_do_not_stand_in_the_page(folder):
+    text = (folder / NAME).read_text(encoding="utf-8")
+    message = check("1.1", [2.5, 1.2]).message
+    assert message not in text and not re.search(r"You multiplied", text)

@@ -1,0 +1,306 @@
+"""The lab page: files, a task and a class, from a folder, with nothing sent."""
+
+import json
+import re
+from pathlib import Path
+
+import check_pages
+import numpy as np
+import pandas as pd
+import pytest
+from check_pages import Watch
+from small_book import ROOT, build_book, jupyter_book
+
+import eamlab as el
+from eamlab_book.widgets.lab import lab_scripts
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+NEIGHBORS = ("07_individuals", "09_your_own_data")
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+TRIALS = 3  # of the task, instead of forty
+DONE_MS = 120_000
+
+
+@pytest.fixture(scope="session")
+def lab_site(chromium_program, tmp_path_factory) -> Path:
+    """The rendered lab page, with a short task, and pages that it links to."""
+    if not jupyter_book().exists():
+        pytest.skip("Jupyter Book is not installed")
+    folder = tmp_path_factory.mktemp("lab")
+    source = folder / "source" / "book"
+    source.mkdir(parents=True)
+    page = (ROOT / "book" / "lab.md").read_text(encoding="utf-8")
+    task = 'data-eam-widget="subject"><script type="application/json">{'
+    assert task in page
+    settings = f'"settings":{{"trials":{TRIALS},"seed":1}}'
+    (source / "lab.md").write_text(page.replace(task, task + settings), encoding="utf-8")
+    names = ("index", *NEIGHBORS)
+    for name in names:
+        (source / f"{name}.md").write_text(f"# {name}\n", encoding="utf-8")
+    toc = {"format": "jb-book", "root": "book/index"}
+    toc["chapters"] = [{"file": f"book/{name}"} for name in (*NEIGHBORS, "lab")]
+    (source.parent / "_toc.yml").write_text(json.dumps(toc), encoding="utf-8")
+    return build_book(source.parent, folder / "built")
+
+
+@pytest.fixture
+def open_lab(chromium, lab_site):
+    """``open_lab(**context_options)``: the page, from its folder; asks for nothing afterwards."""
+    contexts, asked = [], []
+
+    def open_page(**options):
+        watch = Watch((f"{lab_site.as_uri()}/",))
+        context = chromium.new_context(**options)
+        watch.guard(context)
+        page = context.new_page()
+        page.goto(f"{lab_site.as_uri()}/book/lab.html")
+        page.wait_for_load_state()
+        page.locator("[data-eam-ready]").nth(2).wait_for(state="attached")
+        page.wait_for_timeout(500)  # the theme's own last ones
+        page.on("request", lambda request: asked.append(request.url))
+        contexts.append((context, watch))
+        return page
+
+    yield open_page
+    for context, watch in contexts:
+        context.close()
+        assert watch.errors == [] and watch.remote == []
+    assert [url for url in asked if not url.startswith(("blob:", "data:"))] == []
+
+
+def part(page, name):
+    return page.locator(f"[data-eam-widget={name}]")
+
+
+def give(page, name, content):
+    page.locator("#eam-file").set_input_files(
+        {"name": name, "mimeType": "text/csv", "buffer": content}
+    )
+
+
+def question(page):
+    return part(page, "lab").locator(".eam-question")
+
+
+def small_study():
+    study = el.simulate(el.EAM, 5, n_trials=20, seed=3)
+    frame = study.frame.rename(columns={"choice": "response"})
+    return frame.assign(rt=(1000 * frame["rt"]).round().astype(int))
+
+
+def read_small(page, frame=None):
+    """Read a small study, and wait for all that is made of it."""
+    frame = small_study() if frame is None else frame
+    give(page, "mine.csv", frame.to_csv(index=False).encode())
+    question(page).get_by_role("button", name="milliseconds").click()
+    part(page, "lab").get_by_text("Done: mine.csv").wait_for(timeout=DONE_MS)
+
+
+# --- a file ---------------------------------------------------------------------------------------
+
+
+def test_other_pages_load_nothing_of_the_lab(lab_site):
+    names = (lab_site / "book" / "lab.html").read_text(encoding="utf-8")
+    assert all(f"_static/{name}" in names for name in lab_scripts())
+    for other in ("index.html", f"book/{NEIGHBORS[0]}.html", "search.html"):
+        text = (lab_site / other).read_text(encoding="utf-8")
+        assert not re.search(r"_static/(engine|lab)/|vendor/qrcode", text)
+
+
+def test_a_file_becomes_posteriors_and_tables_without_a_request(open_lab, tmp_path):
+    page = open_lab()
+    read_small(page)
+    text = part(page, "lab").inner_text()
+    assert "mine.csv: 5 people, 100 trials" in text and "Left out: 0 of 100" in text
+    assert part(page, "lab").locator("svg[role=img]").count() == 4
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save subject_summary.csv").click()
+    saved.value.save_as(tmp_path / "people.csv")
+    table = pd.read_csv(tmp_path / "people.csv")
+    assert table["subject"].unique().tolist() == [0, 1, 2, 3, 4]
+    assert np.isfinite(table.drop(columns="parameter")).all(axis=None)
+    python = part(page, "lab").locator("pre").inner_text()
+    assert "read_trials('mine.csv', unit='ms')" in python
+
+
+def test_the_policy_forbids_to_send(chromium, lab_site):
+    with check_pages.serve(lab_site) as server:
+        page = chromium.new_page()
+        page.goto(f"{server}book/lab.html")
+        code = """async () => {
+          try { await fetch("lab.html"); return "sent"; } catch { /* refused */ }
+          return navigator.sendBeacon("lab.html", "x") ? "sent" : "refused"; }"""
+        refused = []
+        page.on("console", lambda message: refused.append(message.text))
+        page.evaluate(code)
+        page.wait_for_timeout(200)
+        page.close()
+    assert sum("connect-src 'none'" in text for text in refused) == 2
+
+
+def test_bad_files_get_one_sentence_and_lose_nothing(open_lab, tmp_path):
+    page = open_lab()
+    read_small(page)
+    bad = {
+        "paper.pdf": (b"%PDF-1.7 ...", "not a text file"),
+        "book.xlsx": (b"PK\x03\x04", "not a text file"),
+        "large.csv": (b"subject,rt,response\n" + b"1,0.5,1\n" * 6_300_000, "50 MB.*20 MB"),
+        "no_time.csv": (b"subject,trial,response\n1,1,1\n", "no rt column"),
+        "empty.csv": (b"", "no rows"),
+    }
+    for name, (content, message) in bad.items():
+        (tmp_path / name).write_bytes(content)
+        page.locator("#eam-file").set_input_files(tmp_path / name)
+        sentence = question(page).locator("p")
+        sentence.filter(has_text=re.compile(message)).wait_for()
+        assert sentence.count() == 1
+        text = part(page, "lab").inner_text()
+        assert "still of mine.csv" in text and "mine.csv: 5 people" in text
+
+
+def test_a_question_about_columns_is_answered_by_choosing_one(open_lab):
+    page = open_lab()
+    frame = small_study().rename(columns={"rt": "latency"})
+    give(page, "mine.csv", frame.to_csv(index=False).encode())
+    question(page).get_by_text("no rt column").wait_for()
+    question(page).get_by_role("combobox").select_option(label="latency")
+    question(page).get_by_role("button", name="milliseconds").click()
+    part(page, "lab").get_by_text("Done: mine.csv").wait_for(timeout=DONE_MS)
+    assert "columns={'rt': 'latency'}, unit='ms'" in part(page, "lab").locator("pre").inner_text()
+
+
+def test_data_from_beyond_the_prior_are_warned_of(open_lab):
+    page = open_lab()
+    frame = small_study()
+    read_small(page, frame.assign(rt=frame["rt"] * 6))
+    warned = part(page, "lab").locator(".eam-problem")
+    assert "do not trust the draws" in warned.inner_text()
+    assert "the model expects" in part(page, "lab").inner_text()
+
+
+def test_two_tabs_do_not_know_of_each_other(open_lab):
+    one, two = open_lab(), open_lab()
+    read_small(one)
+    assert "mine.csv" not in two.locator("main").inner_text()
+    read_small(two)
+    assert "mine.csv: 5 people" in one.locator("main").inner_text()
+
+
+# --- the task -------------------------------------------------------------------------------------
+
+
+def play(page, answer, trials=TRIALS):
+    """Answer so many trials, each 300 ms after its dots are there."""
+    told = part(page, "subject").locator(".eam-told")
+    for _ in range(trials):
+        told.filter(has_text=re.compile(r"^$")).wait_for(state="attached", timeout=10_000)
+        page.wait_for_timeout(300)
+        answer()
+
+
+def test_a_player_with_a_keyboard_gets_a_posterior(open_lab, tmp_path):
+    page = open_lab(reduced_motion="reduce")
+    task = part(page, "subject")
+    assert task.get_by_role("radio", name="at rest").is_checked()
+    task.locator(".eam-stage").focus()
+    page.keyboard.press("Enter")
+    play(page, lambda: page.keyboard.press("ArrowLeft"))
+    task.get_by_text("Your 90 % intervals").wait_for(timeout=DONE_MS)
+    assert task.locator("svg[role=img]").count() == 1
+    assert "have 3 to 3 trials" in task.inner_text()  # fewer than the networks know
+    task.get_by_role("radio", name="10,000").check()
+    with page.expect_download() as saved:
+        task.get_by_role("button", name="Save the trials").click()
+    saved.value.save_as(tmp_path / "mine.csv")
+    study = el.read_trials(tmp_path / "mine.csv", unit="s")
+    assert study.n_trials.tolist() == [TRIALS]
+    assert np.all((study.frame["rt"] > 0.25) & (study.frame["rt"] < 2.9))
+
+
+def test_a_finger_will_do_and_a_tab_in_the_background_loses_nothing(open_lab):
+    page = open_lab(**PHONE)
+    task = part(page, "subject")
+    task.get_by_role("button", name="Start").tap()
+    play(page, task.get_by_role("button", name="right").tap, TRIALS - 1)
+    page.wait_for_timeout(200)
+    page.evaluate("window.dispatchEvent(new Event('blur'))")
+    assert "does not count, the others are kept" in task.inner_text()
+    page.wait_for_timeout(4000)  # longer than a trial
+    assert "does not count" in task.inner_text()
+    task.get_by_role("button", name="Go on").tap()
+    play(page, task.get_by_role("button", name="right").tap, 1)
+    task.get_by_text(re.compile(rf"of {TRIALS} correct")).wait_for(timeout=DONE_MS)
+
+
+def test_early_and_late_answers_are_told_and_come_again(open_lab):
+    page = open_lab()
+    task = part(page, "subject")
+    task.get_by_role("button", name="Start").click()
+    page.keyboard.press("ArrowLeft")
+    task.get_by_text("Too early").wait_for()
+    task.get_by_text("Too slow").wait_for(timeout=8000)
+    task.get_by_text(f"1 of {TRIALS}").wait_for()
+
+
+# --- the class ------------------------------------------------------------------------------------
+
+
+def test_a_class_adds_its_answers_up(open_lab):
+    page = open_lab()
+    read_small(page)
+    room = part(page, "classroom")
+    room.get_by_role("button", name="Answer for mine.csv").click()
+    room.locator(".eam-qr svg").wait_for(timeout=DONE_MS)
+    text = room.get_by_label("The answer of this machine").input_value()
+    assert len(text) < 200
+    box = room.get_by_label(re.compile("Paste the texts"))
+    add = room.get_by_role("button", name="Add", exact=True)
+    for given, message in {
+        text: "1 answer, 5 people",
+        text + " ": "there already",
+        text[:-3]: "cut off",
+        "hello": "no answer of a group",
+        "": "no text to add",
+    }.items():
+        box.fill(given)
+        add.click()
+        room.get_by_text(message).wait_for()
+    assert "1 answer, 5 people" in room.inner_text()
+    assert room.locator("svg[role=img]").count() == 2  # the code and the sum
+    room.get_by_role("button", name="Take out answer 1").click()
+    assert room.locator("ol").count() == 0
+
+
+# --- everybody ------------------------------------------------------------------------------------
+
+
+def test_the_page_has_no_faults(chromium, lab_site):
+    with check_pages.serve(lab_site) as server:
+        found = check_pages.faults_at(chromium, server, "book/lab.html", check_pages.SCREENS)
+        assert list(found) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_results_have_no_faults(open_lab, scheme):
+    page = open_lab(viewport={"width": 390, "height": 844}, color_scheme=scheme)
+    read_small(page)
+    part(page, "classroom").get_by_role("button", name="Answer for").click()
+    part(page, "classroom").locator(".eam-qr svg").wait_for(timeout=DONE_MS)
+    part(page, "classroom").get_by_role("button", name="Add it to the sum").click()
+    page.evaluate(check_pages.AXE.read_text(encoding="utf-8"))  # ours, which fetches nothing
+    assert page.evaluate(check_pages.EXAMINE) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_work_can_be_cancelled_and_the_page_answers_meanwhile(open_lab):
+    page = open_lab()
+    frame = pd.concat([small_study().assign(subject=lambda f, i=i: f["subject"] + 5 * i)
+                       for i in range(300)])  # fmt: skip
+    give(page, "mine.csv", frame.to_csv(index=False).encode())
+    question(page).get_by_role("button", name="milliseconds").click()
+    cancel = part(page, "lab").get_by_role("button", name="Cancel")
+    page.evaluate("window.turns = 0; setInterval(() => { window.turns += 1; }, 1)")
+    page.wait_for_timeout(1500)
+    assert page.evaluate("window.turns") > 15
+    cancel.click()
+    part(page, "lab").get_by_text("Cancelled").wait_for()

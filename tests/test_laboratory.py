@@ -1,0 +1,85 @@
+"""The shipped networks of laboratory models: against the exact posterior, and by their grades."""
+
+import numpy as np
+import pytest
+
+import eamlab as el
+from eamlab_book.results.registry import RESULTS
+from eamlab_book.stored import load_stored
+
+MODEL = el.LABORATORY
+NAMES = MODEL.prior.names
+
+
+@pytest.fixture(scope="module")
+def network():
+    return el.load_pretrained("laboratory")
+
+
+@pytest.fixture(scope="module")
+def people_network():
+    return el.load_pretrained("laboratory-local")
+
+
+def test_prior_covers_published_experiments():
+    """Shares of 0.5 to 0.99, medians of 0.3 to 2 s, boundaries of 0.5 to 3: well inside."""
+    data = MODEL.sample(2000, 10, 60, seed=1)
+    share = data["sim_data"][..., 0].mean(axis=(1, 2))
+    median = np.median(data["sim_data"][..., 1], axis=(1, 2))
+    boundary = np.exp(data["mu_log_alpha"][:, 0])
+    for values, low, high in ((share, 0.5, 0.99), (median, 0.3, 2.0), (boundary, 0.5, 3.0)):
+        below, above = np.mean(values < low), np.mean(values > high)
+        assert 0.01 < below < 0.45 and 0.003 < above < 0.45, (low, below, high, above)
+
+
+# One study with a fixed seed. The grades below say what is usual; a bias of one exact sd, or a
+# width off by half, would be the worst of sixty studies.
+def test_composed_is_near_the_exact_posterior(network):
+    counts = np.random.default_rng(3).integers(30, 300, 12).tolist()
+    study = el.simulate(MODEL, 12, counts, seed=5)
+    key = el.exact(study, MODEL, 1000, seed=1, progress=False)
+    draws = el.compose(network, study, num_samples=500, seed=1)
+    assert not key.warnings and not draws.warnings
+    for name in NAMES:
+        assert abs(draws.mean[name] - key.mean[name]) < key.sd[name], name
+        assert 0.65 < draws.sd[name] / key.sd[name] < 1.5, name
+
+
+def test_people_are_near_their_exact_posteriors(people_network):
+    group = dict(zip(NAMES, MODEL.prior.means.tolist(), strict=True))
+    study = el.simulate(MODEL, 6, [20, 60, 100, 150, 300, 500], seed=3, group=group)
+    exact = el.exact_people(group, study, model=MODEL, num_samples=300, seed=1)
+    known = el.Draws({k: np.full(300, v) for k, v in group.items()}, model=MODEL)
+    draws = el.people(people_network, known, study, seed=1)
+    for name in MODEL.person_names:
+        bias = (draws[name].mean(axis=0) - exact[name].mean(axis=0)) / exact[name].std(axis=0)
+        ratio = draws[name].std(axis=0) / exact[name].std(axis=0)
+        assert np.all(np.abs(bias) < 1.5) and np.all((ratio > 0.6) & (ratio < 1.7)), name
+
+
+def test_order_of_people_and_of_the_prior_does_not_matter(network):
+    study = el.simulate(MODEL, 8, 60, seed=7)
+    draws = el.compose(network, study, num_samples=200, seed=1)
+    turned = el.compose(network, study[::-1], num_samples=200, seed=1)
+    for name in NAMES:
+        np.testing.assert_allclose(draws[name], turned[name], rtol=2e-3, atol=2e-3)
+
+
+def stored_grades():
+    result = next(r for r in RESULTS if r.name == "grades_laboratory")
+    return load_stored("grades_laboratory.json", result.settings, model=MODEL)
+
+
+def test_grades_tell_medians_and_tails():
+    rows = stored_grades()["rows"]
+    for n_subjects in {row["J"] for row in rows}:
+        some = [row for row in rows if row["J"] == n_subjects]
+        bias = np.abs([[row["bias"][k] for k in NAMES] for row in some])
+        ratio = np.array([[row["sd_ratio"][k] for k in NAMES] for row in some])
+        own = [i for i, k in enumerate(NAMES) if k not in MODEL.shared]
+        assert np.median(bias, axis=0)[own].max() < 0.25
+        assert np.quantile(bias, 0.9, axis=0)[own].max() < 0.7
+        # The start is shared by all people: small errors about each person add up.
+        assert np.median(bias, axis=0).max() < 0.8 and np.quantile(bias, 0.9, axis=0).max() < 1.3
+        assert np.all(np.abs(np.median(ratio, axis=0)[own] - 1) < 0.15)
+        assert np.median(ratio, axis=0).max() < 1.35
