@@ -27,6 +27,7 @@ from eamlab.networks import (
     TARGET_MASKS,
     apply,
     fastest_responses,
+    gaussian_size,
     log_size,
     lower,
     mlp,
@@ -112,7 +113,7 @@ class Hierarchy:
     @property
     def n_values(self) -> int:
         """Number of values that hold a Gaussian of all of them."""
-        return 2 * self.dim + self.dim * (self.dim - 1) // 2
+        return gaussian_size(self.dim)
 
     def _of(self, values: Sequence[float], which: int) -> np.ndarray:
         return np.array([values[pair[which]] for pair in self.population], dtype="float32")
@@ -315,7 +316,7 @@ class PersonPosterior(StableConsistencyModel):
 
     def _gaussian(self, conditions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return precision times mean, and precision, in (z, shared); and the shared values."""
-        h, n = self.hierarchy, self.hierarchy.n_person
+        h = self.hierarchy
         pull, precision = likelihood(conditions[..., len(h.means) :], h.dim)
         mean, sd, shared = self._group(conditions)
         ones = ops.ones_like(shared)
@@ -323,7 +324,6 @@ class PersonPosterior(StableConsistencyModel):
         start = ops.concatenate([(mean - h.center) / h.scale, ops.zeros_like(shared)], axis=-1)
         pull = unit * (pull - apply(precision, start))
         precision = unit[..., None] * precision * unit[..., None, :]
-        del n
         return pull, precision + ops.eye(h.dim, dtype=precision.dtype), shared
 
     def _anchor(self, conditions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -491,8 +491,7 @@ class PopulationSummary(SummaryNetwork):
         self.person.trainable = False
         self.person_net = mlp(self.person_widths, "person_net")
         self.group_net = mlp(self.group_widths, "group_net")
-        d = len(self.hierarchy.means)
-        n_values = 2 * d + d * (d - 1) // 2
+        n_values = gaussian_size(len(self.hierarchy.means))
         self.out = keras.layers.Dense(n_values + summary_dim, name="out")
 
     def take_people(self, person: PersonSummary) -> None:

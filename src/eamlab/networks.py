@@ -325,7 +325,7 @@ class AnchoredDiffusionModel(CompiledDiffusionModel):
         if self.built:
             return
         dim = xz_shape[-1]
-        least = 2 * dim + dim * (dim - 1) // 2
+        least = gaussian_size(dim)
         if conditions_shape is None or conditions_shape[-1] < least:
             raise ValueError(
                 f"summary_dim must be at least {least} for an anchored score network of {dim} "
@@ -415,6 +415,11 @@ class AnchoredDiffusionModel(CompiledDiffusionModel):
         return {k: v for k, v in base.items() if k not in ("prediction_type", "loss_type")} | config
 
 
+def gaussian_size(dim: int) -> int:
+    """Return how many values hold a mean and the lower triangular factor of a precision."""
+    return 2 * dim + dim * (dim - 1) // 2
+
+
 def _gaussian(values: Tensor, dim: int, known: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
     """Read mean and precision I + A A^T, at least that of a prior N(0, I), from the first values.
 
@@ -502,8 +507,8 @@ class AnchoredConsistencyModel(StableConsistencyModel):
         self.prior_means, self.prior_sds = tuple(prior_means), tuple(prior_sds)
         self.anchor_widths = tuple(anchor_widths)
         self.anchor_net = mlp(self.anchor_widths, "anchor_net")
-        dim = len(self.population)
-        self.anchor_out = keras.layers.Dense(2 * dim + dim * (dim - 1) // 2, name="anchor_out")
+        n_values = gaussian_size(len(self.population))
+        self.anchor_out = keras.layers.Dense(n_values, name="anchor_out")
 
     def build(self, xz_shape: Any, conditions_shape: Any = None) -> None:
         """Create the weights."""

@@ -109,7 +109,7 @@ def _drawn(
     """Draw for each group by itself, or for each subject given the true group parameters."""
     model = model_of(workflow)
     if kind == "global":
-        studies = [Study(trials, model=model_of(workflow)) for trials in data["sim_data"]]
+        studies = [Study(trials, model=model) for trials in data["sim_data"]]
         size = len(studies[0])
         drawn = compose(workflow, studies, num_samples=n_draws, group_size=size, seed=seed)
         names = model.prior.names

@@ -8,7 +8,7 @@ from typing import Any
 from eamlab.model.conditions import TWO_CONDITIONS
 from eamlab.model.laboratory import LABORATORY
 from eamlab.model.model import Model
-from eamlab.workflows import get_preset
+from eamlab.workflows import MODELS, get_preset
 from eamlab_book.collapsing import COLLAPSING
 from eamlab_book.report_card import (
     EXACT_SBC,
@@ -129,7 +129,13 @@ RESULTS = (
     _stored("discretization", grades.make_discretization, DiscretizationSettings(), 600),
     _stored("tuning", grades.make_tuning, TuningSettings(), 600, "global"),
     _stored("levers", grades.make_levers, LeverSettings(), 1800, "global"),
-    *(_stored(exact_sbc_name(*of), keys.make_sbc, s, 1000) for of, s in EXACT_SBC.items()),
+    *(
+        replace(
+            _stored(exact_sbc_name(*of), keys.make_sbc, s, 1000),
+            model=MODELS[s.model] if s.model else None,
+        )
+        for of, s in EXACT_SBC.items()
+    ),
     Result(
         "grades_laboratory",
         (f"{_DATA}/grades_laboratory.json",),

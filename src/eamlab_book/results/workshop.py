@@ -10,7 +10,6 @@ from typing import Any
 
 from joblib import Memory
 
-import eamlab
 from eamlab.model.eam import EAM
 from eamlab.model.model import Model
 from eamlab.workflows import load_pretrained
@@ -84,12 +83,7 @@ class Workshop:
 
     def of(self, result: Result) -> Workshop:
         """Return the workshop of the model that a result is made for."""
-        return replace(self, model=result.model) if result.model else self.serving(result.settings)
-
-    def serving(self, settings: Any) -> Workshop:
-        """Return this workshop with the model that settings name, if they do."""
-        name = getattr(settings, "model", None)
-        return self if name is None else replace(self, model=getattr(eamlab, name))
+        return replace(self, model=result.model) if result.model else self
 
     def path(self, file: str) -> Path:
         """Return where a file of a result lies, given as in `Result.files`."""
