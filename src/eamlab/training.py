@@ -263,10 +263,14 @@ def train(
     what = json.loads(json.dumps(what))
     state = _load_state(folder, what, model)
     workflow = _fit(model, kind, network, settings, folder, what, state, local)
-    workflow.model_card = _write_result(
-        workflow, network, settings, out, name, what, state, preset.name, n_quality
+    # A fresh copy: without the optimizer, and the memory of the compiled training is given back.
+    trained = _build(model, kind, network, settings)
+    trained.estimator.set_weights(workflow.estimator.get_weights())
+    del workflow
+    trained.model_card = _write_result(
+        trained, network, settings, out, name, what, state, preset.name, n_quality
     )
-    return workflow
+    return trained
 
 
 def _fit(
@@ -396,22 +400,19 @@ def _write_result(
 ) -> dict[str, Any]:
     weights = out / f"{name}.weights.h5"
     scratch = out / f"{name}.scratch.weights.h5"
-    # A fresh copy without an optimizer, so that only the networks' weights are stored.
-    bare = _build(workflow.model, what["kind"], network, settings)
-    bare.estimator.set_weights(workflow.estimator.get_weights())
-    bare.estimator.save_weights(str(scratch))
+    workflow.estimator.save_weights(str(scratch))
     os.replace(scratch, weights)
     card = what | {
         "name": name,
         "preset": preset,
-        "parameters": int(bare.estimator.count_params()),
+        "parameters": int(workflow.estimator.count_params()),
         "made": datetime.now(UTC).date().isoformat(),
         "versions": _versions(),
         "training_seconds": round(state["seconds"], 1),
         "training_cpu_seconds": round(state["cpu_seconds"], 1),
         "epochs_done": state["epoch"],
         "loss": [round(x, 5) for x in state["loss"]],
-        "quality": measure_quality(bare, what["kind"], n=n_quality, settings=settings),
+        "quality": measure_quality(workflow, what["kind"], n=n_quality, settings=settings),
         "sha256": file_hash(weights),
     }
     write_json(out / f"{name}.json", card)
