@@ -187,6 +187,16 @@ def test_training_of_two_conditions_sees_uneven_designs():
     assert len(np.unique(there.sum(axis=-1))) > 5
 
 
+def test_groups_of_a_training_share_their_populations():
+    settings = TrainingSettings(epochs=1, batch_size=10, sharing=4)
+    data = simulate_groups(el.EAM, "global", 3, settings, np.random.SeedSequence(6))
+    mean = data["mu_nu"][:, 0]
+    assert len(mean) == 8  # 10 are not a multiple of 4
+    np.testing.assert_array_equal(mean, np.repeat(mean[[0, 4]], 4))
+    assert mean[0] != mean[4]
+    assert len(np.unique(data["nu"])) == 24  # other people in each group
+
+
 # --------------------------------------------------------------------------------------------------
 # A model of a reader's own
 # --------------------------------------------------------------------------------------------------

@@ -177,6 +177,21 @@ def test_the_anchors_loss_is_its_negative_log_likelihood_and_all_noise_levels_co
     assert AnchoredDiffusionModel(subnet_kwargs={"widths": (8,)}).noise_levels == 8
 
 
+def test_groups_of_one_population_are_graded_by_the_product_of_their_gaussians(monkeypatch):
+    network, conditions = gaussian_network()
+    network.anchor_weight = 1.0
+    monkeypatch.setattr(DiffusionModel, "compute_metrics", no_loss([]))
+    rng = np.random.default_rng(7)
+    x = rng.normal(size=(3, 3)).astype("float32")[[0, 1, 0, 2]]
+    tensors = [keras.ops.convert_to_tensor(a) for a in (x, conditions)]
+    loss = float(network.compute_metrics(*tensors)["loss"])
+    mean, precision = moments_of(network, conditions)
+    both = precision[0] + precision[2] - np.eye(3)
+    pull = precision[0] @ mean[0] + precision[2] @ mean[2]
+    mean[[0, 2]], precision[[0, 2]] = np.linalg.solve(both, pull), both
+    assert loss == pytest.approx(surprise(x, mean, precision), rel=1e-3)
+
+
 def test_the_consistency_models_gaussian_has_its_negative_log_likelihood(monkeypatch):
     keras.utils.set_random_seed(3)
     network = consistency()

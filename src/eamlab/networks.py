@@ -297,7 +297,8 @@ class AnchoredDiffusionModel(CompiledDiffusionModel):
         Noise levels at which each training group is seen: the summary network costs far more than
         the score.
     anchor_weight : float, default 0.02
-        Weight of the Gaussian's own negative log likelihood in the loss.
+        Weight of the Gaussians' own negative log likelihood in the loss: that of the product of
+        all groups of a batch that share their parameters.
     **kwargs
         As for :class:`bayesflow.networks.DiffusionModel`, but for ``prediction_type`` and
         ``loss_type``.
@@ -403,9 +404,7 @@ class AnchoredDiffusionModel(CompiledDiffusionModel):
         many = {k: repeated(v) for k, v in {**kwargs, "sample_weight": sample_weight}.items()}
         metrics = super().compute_metrics(repeated(x), repeated(conditions), stage=stage, **many)
         mean, precision = self.anchor(conditions, x.shape[-1])
-        gap = x - mean
-        square = ops.sum(gap * apply(precision, gap), axis=-1)
-        surprise = weighted_mean(0.5 * (square - ops.slogdet(precision)[1]), sample_weight)
+        surprise = weighted_mean(_composed_surprise(x, mean, precision), sample_weight)
         return metrics | {"loss": metrics["loss"] + self.anchor_weight * surprise}
 
     def get_config(self) -> dict[str, Any]:
@@ -413,6 +412,19 @@ class AnchoredDiffusionModel(CompiledDiffusionModel):
         config = {"noise_levels": self.noise_levels, "anchor_weight": self.anchor_weight}
         base = super().get_config()
         return {k: v for k, v in base.items() if k not in ("prediction_type", "loss_type")} | config
+
+
+def _composed_surprise(x: Tensor, mean: Tensor, precision: Tensor) -> Tensor:
+    """Negative log likelihood of x (n, d) under the product of the Gaussians of equal rows of x.
+
+    An error that all groups have in common, small in each, counts as it will in a composition.
+    """
+    eye = ops.eye(x.shape[-1], dtype=x.dtype)
+    same = ops.cast(ops.all(x[:, None] == x[None], axis=-1), x.dtype)  # (n, n)
+    total = ops.tensordot(same, precision - eye, axes=1) + eye
+    pull = ops.matmul(same, apply(precision, mean))
+    gap = x - ops.solve(total, pull[..., None])[..., 0]
+    return 0.5 * (ops.sum(gap * apply(total, gap), axis=-1) - ops.slogdet(total)[1])
 
 
 def gaussian_size(dim: int) -> int:

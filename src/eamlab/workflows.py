@@ -108,9 +108,10 @@ class TrainingSettings:
     twice as often. A batch holds ``batch_size`` groups, or fewer where these would have more than
     ``trials_per_batch`` trials, for equal cost. Every ``ragged_every``-th batch has another
     number of trials than ``n_trials``, within ``trial_range`` and different for each subject.
-    ``averaging`` is the momentum of the moving average over the weights of past steps that the
-    training ends with. ``scheme`` is an option of the model's simulator, whose default is taken
-    where it is None.
+    Of each population come ``sharing`` groups of a batch, so that an anchored network learns what
+    their product says, too. ``averaging`` is the momentum of the moving average over the weights of
+    past steps that the training ends with. ``scheme`` is an option of the model's simulator, whose
+    default is taken where it is None.
     """
 
     epochs: int
@@ -124,6 +125,7 @@ class TrainingSettings:
     trials_per_batch: int | None = None
     ragged_every: int | None = None
     trial_range: tuple[int, int] = (10, 200)
+    sharing: int = 1
     averaging: float | None = None
     seed: int = 2026
 

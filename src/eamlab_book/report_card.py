@@ -303,8 +303,10 @@ def grade_table(n_subjects: int | None = None) -> pd.DataFrame:
     -------
     DataFrame
         Per row the best and the worst parameter's median absolute bias in exact sds, with a 90 %
-        interval for the worst (bootstrap over studies), the smallest and largest median sd ratio,
-        the coverage of the truth by the 90 % intervals and by the exact ones (all parameters
+        interval for the worst (bootstrap over studies), the smallest and largest median sd ratio;
+        the tails: the worst parameter's 90th percentile of the absolute bias, the smallest 10th and
+        the largest 90th percentile of the sd ratio, and the share of the studies that are right in
+        every parameter (within 1 exact sd, and 0.7 to 1.4 in width); the coverage of the truth by the 90 % intervals and by the exact ones (all parameters
         together), the Wasserstein distance in exact sds (mean over parameters, median over
         studies), the median joint C2ST, seconds per study and the number of studies.
     """
@@ -316,8 +318,9 @@ def _summary(row: dict[str, Any]) -> dict[str, Any]:
     def column(key: str) -> NDArray:
         return np.array([[s[n][key] for n in EAM.prior.names] for s in row["per_study"]], float)
 
-    biases = column("bias")
-    bias, ratio = np.median(np.abs(biases), axis=0), np.median(column("sd_ratio"), axis=0)
+    biases, ratios = column("bias"), column("sd_ratio")
+    bias, ratio = np.median(np.abs(biases), axis=0), np.median(ratios, axis=0)
+    right = (np.abs(biases) <= 1.0) & (0.7 <= ratios) & (ratios <= 1.4)
     # A 90 % bootstrap interval for the worst parameter's median absolute bias.
     drawn = np.random.default_rng(0).integers(len(biases), size=(2000, len(biases)))
     worst = np.median(np.abs(biases)[drawn], axis=1).max(axis=1)
@@ -331,6 +334,10 @@ def _summary(row: dict[str, Any]) -> dict[str, Any]:
         "worst, to": high,
         "sd ratio, least": ratio.min(),
         "sd ratio, most": ratio.max(),
+        "worst, 90 %": np.quantile(np.abs(biases), 0.9, axis=0).max(),
+        "sd ratio, 10 %": np.quantile(ratios, 0.1, axis=0).min(),
+        "sd ratio, 90 %": np.quantile(ratios, 0.9, axis=0).max(),
+        "right": right.all(axis=1).mean(),
         "coverage": column("covered").mean(),
         "exact coverage": column("exact_covered").mean(),
         "distance": np.median(column("wasserstein").mean(axis=1)),
