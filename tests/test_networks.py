@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from bayesflow.networks import DiffusionModel, StableConsistencyModel
+from bayesflow.networks import StableConsistencyModel
 from scipy import stats
 
 from eamlab.model.eam import EAM
@@ -161,35 +161,48 @@ def surprise(x, mean, precision):
     return -np.mean(logs) - 0.5 * x.shape[1] * np.log(2 * np.pi)
 
 
-def test_the_anchors_loss_is_its_negative_log_likelihood_and_all_noise_levels_count(monkeypatch):
-    network, conditions = gaussian_network()
-    network.noise_levels, network.anchor_weight = 3, 0.25
-    seen = []
-    monkeypatch.setattr(DiffusionModel, "compute_metrics", no_loss(seen))
-    x = np.random.default_rng(4).normal(size=(4, 3)).astype("float32")
-    tensors = [keras.ops.convert_to_tensor(a) for a in (x, conditions)]
-    loss = float(network.compute_metrics(*tensors)["loss"])
-    want = surprise(x, *moments_of(network, conditions))
-    assert loss == pytest.approx(0.25 * want, rel=1e-3)
-    # each group at three noise levels, with its own condition
-    np.testing.assert_array_equal(seen[0][0], np.tile(x, (3, 1)))
-    np.testing.assert_array_equal(seen[0][1], np.tile(conditions, (3, 1)))
-    assert AnchoredDiffusionModel(subnet_kwargs={"widths": (8,)}).noise_levels == 8
+SHARED = [[0, 1, 2, 3], [0, 1, 0, 2]]
+"""Which of four groups have the parameters of which population."""
 
 
-def test_groups_of_one_population_are_graded_by_the_product_of_their_gaussians(monkeypatch):
-    network, conditions = gaussian_network()
-    network.anchor_weight = 1.0
-    monkeypatch.setattr(DiffusionModel, "compute_metrics", no_loss([]))
-    rng = np.random.default_rng(7)
-    x = rng.normal(size=(3, 3)).astype("float32")[[0, 1, 0, 2]]
-    tensors = [keras.ops.convert_to_tensor(a) for a in (x, conditions)]
-    loss = float(network.compute_metrics(*tensors)["loss"])
+def products(network, conditions, populations):
+    """For each group mean and precision of the product of the groups of its population."""
     mean, precision = moments_of(network, conditions)
-    both = precision[0] + precision[2] - np.eye(3)
-    pull = precision[0] @ mean[0] + precision[2] @ mean[2]
-    mean[[0, 2]], precision[[0, 2]] = np.linalg.solve(both, pull), both
-    assert loss == pytest.approx(surprise(x, mean, precision), rel=1e-3)
+    of, eye = np.array(populations), np.eye(3)
+    total = np.array([(precision[of == p] - eye).sum(axis=0) + eye for p in of])
+    pull = np.array([np.einsum("nij,nj->i", precision[of == p], mean[of == p]) for p in of])
+    return np.linalg.solve(total, pull[..., None])[..., 0], total
+
+
+@pytest.mark.parametrize("populations", SHARED)
+def test_the_anchors_are_graded_by_the_likelihood_of_their_product(populations):
+    network, conditions = gaussian_network()
+    network.anchor_weight = 1e6  # beside which the loss of the noise is nothing
+    x = np.random.default_rng(4).normal(size=(4, 3)).astype("float32")[populations]
+    tensors = [keras.ops.convert_to_tensor(a) for a in (x, conditions)]
+    loss = float(network.compute_metrics(*tensors)["loss"])
+    want = surprise(x, *products(network, conditions, populations))
+    assert loss / 1e6 == pytest.approx(want, rel=1e-3)
+
+
+@pytest.mark.parametrize("populations", SHARED)
+def test_the_noise_loss_is_that_of_the_product_at_all_levels(populations):
+    network, conditions = gaussian_network()
+    network.noise_levels, network.anchor_weight = 5000, 0.0
+    x = np.random.default_rng(4).normal(size=(4, 3)).astype("float32")[populations]
+    tensors = [keras.ops.convert_to_tensor(a) for a in (x, conditions)]
+    loss = float(network.compute_metrics(*tensors)["loss"])
+    # The denoised mean is off by (T + s I)^-1 [T (m - x) + sqrt(s) noise].
+    want, eye = 0.0, np.eye(3)
+    levels = np.linspace(*network.noise_schedule.training_range, 400)
+    for mean, total, true in zip(*products(network, conditions, populations), x, strict=True):
+        for snr in np.exp(levels):
+            inverse = np.linalg.inv(total + snr * eye)
+            off = inverse @ total @ (mean - true)
+            want += snr * (off @ off + snr * np.trace(inverse @ inverse)) / 3 / 400 / 4
+    # The Monte Carlo error of 20,000 noises is below one percent.
+    assert loss == pytest.approx(want, rel=0.04)
+    assert AnchoredDiffusionModel(subnet_kwargs={"widths": (8,)}).noise_levels == 8
 
 
 def test_the_consistency_models_gaussian_has_its_negative_log_likelihood(monkeypatch):

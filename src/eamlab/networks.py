@@ -9,7 +9,7 @@ diffusion model without its hold on memory, which the anchored one lacks, too.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from eamlab.backend import keras
 
@@ -395,17 +395,61 @@ class AnchoredDiffusionModel(CompiledDiffusionModel):
         **kwargs: Any,
     ) -> dict[str, Tensor]:
         """Compute the noise loss at several levels per group, and the Gaussian's likelihood."""
-        refuse_masks(kwargs, ("observed_condition_mask",), "reads its Gaussian from all of them")
-
-        def repeated(values: Any) -> Any:
-            batched = getattr(values, "shape", ())[:1] == x.shape[:1]
-            return ops.concatenate([values] * self.noise_levels, axis=0) if batched else values
-
-        many = {k: repeated(v) for k, v in {**kwargs, "sample_weight": sample_weight}.items()}
-        metrics = super().compute_metrics(repeated(x), repeated(conditions), stage=stage, **many)
+        refuse_masks(kwargs, TARGET_MASKS, "learns the product of its groups")
         mean, precision = self.anchor(conditions, x.shape[-1])
-        surprise = weighted_mean(_composed_surprise(x, mean, precision), sample_weight)
-        return metrics | {"loss": metrics["loss"] + self.anchor_weight * surprise}
+        product = _Product.of(x, mean, precision)
+        log_snr, noise = self._noise(product.first, ops.shape(x))
+        denoised = self._denoised(
+            product, x, log_snr, noise, conditions, mean, precision, stage == "training"
+        )
+        # The squared error of the noise: at this weight the levels' sum is the evidence bound.
+        error = ops.exp(log_snr) * ops.mean(ops.square(denoised - x), axis=-1)
+        loss = ops.mean(error, axis=0) + self.anchor_weight * product.surprise(x)
+        return {"loss": weighted_mean(loss, sample_weight)}
+
+    def _noise(self, first: Tensor, shape: Any) -> tuple[Tensor, Tensor]:
+        """Draw log-SNRs (levels, n) and noise (levels, n, dim), the same for groups that share."""
+        n, levels = shape[0], self.noise_levels
+        start = keras.random.uniform((1,), seed=self.seed_generator)
+        places = ops.reshape(ops.arange(0, levels * n, dtype="float32"), (levels, n))
+        t = (start + places / ops.cast(levels * n, "float32")) % 1
+        noise = keras.random.normal((levels, *shape), seed=self.seed_generator)
+        log_snr = self.noise_schedule.log_snr(t, training=True)
+        return ops.take(log_snr, first, axis=1), ops.take(noise, first, axis=1)
+
+    def _denoised(
+        self,
+        product: _Product,
+        x: Tensor,
+        log_snr: Tensor,
+        noise: Tensor,
+        conditions: Tensor,
+        mean: Tensor,
+        precision: Tensor,
+        training: bool,
+    ) -> Tensor:
+        """Return the product's denoised mean (levels, n, dim), as a composition has it."""
+        level = log_snr[..., None]
+        alpha, sigma = self.noise_schedule.get_alpha_sigma(log_snr_t=level)
+        noisy, snr = alpha * x + sigma * noise, ops.exp(level)
+
+        def rows(values: Tensor) -> Tensor:
+            """For each level those of each group, one below the other."""
+            every = ops.broadcast_to(
+                values, (self.noise_levels, *ops.shape(x)[:1], *values.shape[1:])
+            )
+            return ops.reshape(every, (-1, *values.shape[1:]))
+
+        residual = self.residual(
+            ops.reshape(noisy, (-1, x.shape[-1])), ops.reshape(level, (-1, 1)), rows(conditions),
+            mean=rows(mean), own=rows(ops.diagonal(precision, axis1=-2, axis2=-1)),
+            training=training,
+        )  # fmt: skip
+        residual = ops.reshape(residual, ops.shape(noisy))
+        force = product.sum(apply(precision, residual) + snr * residual)
+        pull = product.pull + force + alpha / ops.square(sigma) * noisy
+        eye = ops.eye(x.shape[-1], dtype=x.dtype)
+        return ops.solve(product.total + snr[..., None] * eye, pull[..., None])[..., 0]
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the network."""
@@ -414,17 +458,36 @@ class AnchoredDiffusionModel(CompiledDiffusionModel):
         return {k: v for k, v in base.items() if k not in ("prediction_type", "loss_type")} | config
 
 
-def _composed_surprise(x: Tensor, mean: Tensor, precision: Tensor) -> Tensor:
-    """Negative log likelihood of x (n, d) under the product of the Gaussians of equal rows of x.
+class _Product(NamedTuple):
+    """For each group the product of the Gaussians of all groups that share its parameters.
 
-    An error that all groups have in common, small in each, counts as it will in a composition.
+    What is graded by the product counts an error that all groups have in common, small in each, as
+    it will count in a composition.
     """
-    eye = ops.eye(x.shape[-1], dtype=x.dtype)
-    same = ops.cast(ops.all(x[:, None] == x[None], axis=-1), x.dtype)  # (n, n)
-    total = ops.tensordot(same, precision - eye, axes=1) + eye
-    pull = ops.matmul(same, apply(precision, mean))
-    gap = x - ops.solve(total, pull[..., None])[..., 0]
-    return 0.5 * (ops.sum(gap * apply(total, gap), axis=-1) - ops.slogdet(total)[1])
+
+    same: Tensor  # (n, n): 1 where two groups share their parameters
+    first: Tensor  # (n,): the first group that does
+    pull: Tensor  # (n, d): precision times mean
+    total: Tensor  # (n, d, d): precision; the prior N(0, I) is in it once
+
+    @classmethod
+    def of(cls, x: Tensor, mean: Tensor, precision: Tensor) -> _Product:
+        equal = ops.all(x[:, None] == x[None], axis=-1)
+        same = ops.cast(equal, x.dtype)
+        eye = ops.eye(x.shape[-1], dtype=x.dtype)
+        total = ops.tensordot(same, precision - eye, axes=1) + eye
+        pull = ops.matmul(same, apply(precision, mean))
+        return cls(same, ops.argmax(same, axis=-1), pull, total)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Sum (..., n, d) over the groups that share, for each group."""
+        return ops.matmul(self.same, values)
+
+    def surprise(self, x: Tensor) -> Tensor:
+        """Negative log likelihood of the true parameters x (n, d), up to a constant."""
+        gap = x - ops.solve(self.total, self.pull[..., None])[..., 0]
+        square = ops.sum(gap * apply(self.total, gap), axis=-1)
+        return 0.5 * (square - ops.slogdet(self.total)[1])
 
 
 def gaussian_size(dim: int) -> int:

@@ -123,7 +123,7 @@ def simulate_groups(
     n_trials = _another_number_of_trials(settings, rng) if ragged else settings.n_trials
     n_groups = settings.batch_size_of(size, n_trials)
     options = settings.options | ({"share": "uneven"} if ragged and model.conditions else {})
-    if settings.sharing > 1:
+    if settings.sharing > 1 and rng.random() < 0.5:
         n_populations = max(1, round(n_groups / settings.sharing))
         n_groups = n_populations * settings.sharing
         drawn = model.prior.sample(n_populations, rng)

@@ -68,6 +68,8 @@ _CONSISTENCY_STEPS = 3
 PRETRAINED = (
     "global",
     "local",
+    "eam",
+    "eam-local",
     "laboratory",
     "laboratory-local",
     "two-conditions",
@@ -108,10 +110,10 @@ class TrainingSettings:
     twice as often. A batch holds ``batch_size`` groups, or fewer where these would have more than
     ``trials_per_batch`` trials, for equal cost. Every ``ragged_every``-th batch has another
     number of trials than ``n_trials``, within ``trial_range`` and different for each subject.
-    Of each population come ``sharing`` groups of a batch, so that an anchored network learns what
-    their product says, too. ``averaging`` is the momentum of the moving average over the weights of
-    past steps that the training ends with. ``scheme`` is an option of the model's simulator, whose
-    default is taken where it is None.
+    In half of the batches each population has ``sharing`` groups, so that an anchored network
+    learns what their product says, too. ``averaging`` is the momentum of the moving average over
+    the weights of past steps that the training ends with. ``scheme`` is an option of the model's
+    simulator, whose default is taken where it is None.
     """
 
     epochs: int
@@ -259,6 +261,37 @@ PRESETS: dict[str, Preset] = {
                 trials_per_batch=96_000,
                 ragged_every=2,
                 trial_range=(5, 1000),
+                averaging=0.999,
+            ),
+        ),
+        Preset(
+            name="hierarchical",
+            description="What the shipped eam networks were trained with: as laboratory, but 30 "
+            "trials mostly, and in half of the batches 16 groups of each population, so that their "
+            "product is trained, too. Train local first.",
+            global_network=NetworkSettings(summary="hierarchical", summary_dim=32),
+            global_training=TrainingSettings(
+                epochs=60,
+                batches_per_epoch=256,
+                batch_size=192,
+                learning_rate=1e-3,
+                group_sizes=(200, 20, 100, 50, 200, 100, 10, 200, 5, 2, 200, 1),
+                trials_per_batch=96_000,
+                ragged_every=4,
+                trial_range=(5, 500),
+                sharing=16,
+                averaging=0.999,
+            ),
+            local_network=NetworkSettings(summary="hierarchical", summary_dim=16),
+            local_training=TrainingSettings(
+                epochs=40,
+                batches_per_epoch=256,
+                batch_size=768,
+                learning_rate=2e-3,
+                group_sizes=(1,),
+                trials_per_batch=96_000,
+                ragged_every=2,
+                trial_range=(5, 500),
                 averaging=0.999,
             ),
         ),

@@ -44,6 +44,7 @@ __all__ = [
     "PALETTE",
     "bridge_figure",
     "calibration_figure",
+    "certificate_figure",
     "draw_paths",
     "draw_trials",
     "grades_figure",
@@ -1022,6 +1023,41 @@ def grades_figure(frame: Any) -> Figure:
         row[0].set_ylim(-0.6, len(recipes) - 0.4)
         for ax in row:
             ax.set_xlabel(label)
+    return figure
+
+
+def certificate_figure(frame: Any) -> Figure:
+    """Draw what certificates forecast against the true biases, one panel per J.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        Columns ``J``, ``bias``, ``bias_se`` and ``true``, in exact sds, as
+        ``eamlab_book.report_card.certificate_frame`` returns them.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A dot per study and parameter with its 90 % interval. A right forecast lies on the diagonal;
+        one that knows nothing, on the horizontal line.
+    """
+    import matplotlib.pyplot as plt
+
+    sizes = sorted(frame["J"].unique())
+    figure, axes = plt.subplots(1, len(sizes), figsize=(_WIDTH + 1, 2.8), squeeze=False)
+    for ax, n_subjects in zip(axes[0], sizes, strict=True):
+        part = frame[frame["J"] == n_subjects]
+        reach = 1.1 * part[["true", "bias"]].abs().to_numpy().max()
+        ax.axhline(0.0, color=PALETTE["exact"], lw=0.8)
+        ax.plot([-reach, reach], [-reach, reach], color=PALETTE["exact"], lw=1.2)
+        ax.errorbar(
+            part["true"], part["bias"], yerr=1.645 * part["bias_se"], fmt="o", ms=3,
+            color=PALETTE["composed"], alpha=0.5, elinewidth=0.6,
+        )  # fmt: skip
+        ax.set(title=f"$J$ = {n_subjects:,}", xlim=(-reach, reach), ylim=(-reach, reach))
+        ax.set_aspect("equal")
+    figure.supxlabel("true bias, in exact sds", fontsize=10)
+    axes[0, 0].set_ylabel("forecast")
     return figure
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import stats
 
 from eamlab.model.conditions import TWO_CONDITIONS
 from eamlab.model.eam import EAM
@@ -24,6 +25,7 @@ from eamlab_book.studies import DemoSettings
 
 __all__ = [
     "COMPOSED_SBC",
+    "CertificateSettings",
     "ComparisonSettings",
     "ComposedSBC",
     "ComposedSBCSettings",
@@ -45,6 +47,8 @@ __all__ = [
     "SBCSettings",
     "TuningSettings",
     "VALIDATION_STUDIES",
+    "certificate_frame",
+    "certificate_table",
     "composed_sbc",
     "discretization_table",
     "exact_sbc",
@@ -306,8 +310,9 @@ def grade_table(n_subjects: int | None = None) -> pd.DataFrame:
         interval for the worst (bootstrap over studies), the smallest and largest median sd ratio;
         the tails: the worst parameter's 90th percentile of the absolute bias, the smallest 10th and
         the largest 90th percentile of the sd ratio, and the share of the studies that are right in
-        every parameter (within 1 exact sd, and 0.7 to 1.4 in width); the coverage of the truth by the 90 % intervals and by the exact ones (all parameters
-        together), the Wasserstein distance in exact sds (mean over parameters, median over
+        every parameter (within 1 exact sd, and 0.7 to 1.4 in width); the coverage of the truth by
+        the 90 % intervals and by the exact ones (all parameters together), the Wasserstein distance
+        in exact sds (mean over parameters, median over
         studies), the median joint C2ST, seconds per study and the number of studies.
     """
     rows = sorted(_graded_rows(n_subjects), key=lambda row: row["J"])
@@ -387,6 +392,75 @@ def discretization_table() -> pd.DataFrame:
     ]
     grouped = pd.DataFrame(rows).groupby(["J", "corrected"])
     return grouped.agg(lambda z: float(np.sqrt(np.mean(np.square(z)))))
+
+
+@dataclass(frozen=True)
+class CertificateSettings:
+    """What made the certificates of the graded studies, composed as recommended, by J."""
+
+    n_studies: int = 60
+    rounds: int = 2
+    num_samples: int = 200
+    seed: int = 5_500_000
+    studies: Mapping[int, int] = field(default_factory=GRADED_STUDIES.copy)
+
+
+def certificate_frame() -> pd.DataFrame:
+    """Return what certificates of the graded studies forecast, beside what was true.
+
+    Returns
+    -------
+    DataFrame
+        One row per J, study and parameter, in exact sds: the forecast ``bias`` with its standard
+        error ``bias_se``, the ``true`` one, and the one left after the correction, ``corrected``;
+        the sd ratio before and after it, ``sd_ratio`` and ``corrected_ratio``; ``seconds`` per
+        study.
+    """
+    rows = load_stored("certificates.json", CertificateSettings())["rows"]
+    return pd.DataFrame(
+        [
+            {"J": r["J"], "study": r["study"], "parameter": name, "seconds": r["seconds"]} | values
+            for r in rows
+            for name, values in r["parameters"].items()
+        ]
+    )
+
+
+def certificate_table() -> pd.DataFrame:
+    """Summarize `certificate_frame`, two rows per J: as composed, and corrected.
+
+    Returns
+    -------
+    DataFrame
+        The worst parameter's median and 90th percentile of the absolute bias in exact sds, the
+        smallest 10th and the largest 90th percentile of the sd ratio, the share of studies that
+        are ``right`` in every parameter (as in `grade_table`), the share of true biases inside the
+        forecast's 90 % interval, and seconds per study.
+    """
+    rows = []
+    for n_subjects, part in certificate_frame().groupby("J"):
+        z = (part["bias"] - part["true"]) / part["bias_se"]
+        held = (np.abs(z) < stats.norm.ppf(0.95)).mean()
+        for label, bias, ratio, share, seconds in (
+            ("as composed", "true", "sd_ratio", held, np.nan),
+            ("corrected", "corrected", "corrected_ratio", np.nan, part["seconds"].median()),
+        ):
+            off, by = part[bias].abs(), part["parameter"]
+            right = (off <= 1.0) & part[ratio].between(0.7, 1.4)
+            rows.append(
+                {
+                    "J": n_subjects,
+                    "draws": label,
+                    "bias, worst": off.groupby(by).median().max(),
+                    "worst, 90 %": off.groupby(by).quantile(0.9).max(),
+                    "sd ratio, 10 %": part[ratio].groupby(by).quantile(0.1).min(),
+                    "sd ratio, 90 %": part[ratio].groupby(by).quantile(0.9).max(),
+                    "right": right.groupby(part["study"]).all().mean(),
+                    "forecast holds": share,
+                    "seconds": seconds,
+                }
+            )
+    return pd.DataFrame(rows).set_index(["J", "draws"])
 
 
 @dataclass(frozen=True)

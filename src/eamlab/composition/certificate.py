@@ -14,7 +14,9 @@ holds what the composed mean m of the study itself says about its parameters: wi
     V^{-1} \hat\eta = P^{-1} \mu + (I + B)^T S^{-1} [m - a + B c].
 
 The bias of m is :math:`m - \hat\eta`, and V the width that the posterior should have. Where the
-estimate does not move with the truth, :math:`I + B` is small and V says so.
+estimate does not move with the truth, :math:`I + B` is small and V says so. The exact posterior
+mean, which knows more of the data than m, scatters around :math:`\hat\eta` with the variance by
+which V exceeds that of the exact posterior; the composed variance stands for the latter.
 
 References
 ----------
@@ -125,8 +127,9 @@ def certify(
     num_samples : int, default 32
         Draws of each simulated study; only their mean counts.
     correct : bool, default False
-        Whether to shift the draws by the predicted bias and, where the predicted width differs by
-        more than a quarter, to stretch them.
+        Whether to shift the draws by the predicted bias, less what of it may be chance (the
+        positive-part rule of James and Stein), and to stretch them where the predicted width
+        differs by more than a quarter.
     time_limit : float, optional
         Seconds after which no further study is simulated; at least 20 are.
     seed : int, optional
@@ -174,7 +177,8 @@ def certify(
     if correct:
         ratio = fit.sd / fit.composed_sd
         stretch = np.where(np.abs(np.log(ratio)) > np.log(1.25), ratio, 1.0)
-        moved = fit.mean + stretch * (values - fit.composed_mean)
+        sure = np.clip(1.0 - (table["bias_se"] / table["bias"]).to_numpy() ** 2, 0.0, 1.0)
+        moved = mean - sure * (mean - fit.mean) + stretch * (values - mean)
         columns = dict(zip(model.prior.names, moved.T, strict=True))
         how: dict[str, Any] = {"settings": draws.settings, "diagnostics": draws.diagnostics}
         corrected = Draws(columns, model=model, **how)
@@ -235,7 +239,8 @@ def _fit(
     coefficients = weights @ error
     rest = error - design @ coefficients
     used = np.trace(design @ weights)
-    spread = rest.T @ rest / max(n - used, 1.0)
+    free = max(n - used, 1.0)
+    spread = rest.T @ rest / free
     a, slope = coefficients[0], np.eye(dim) + coefficients[1:].T
     # The composed mean is 0 in these coordinates.
     known = slope.T @ np.linalg.inv(spread)
@@ -246,10 +251,12 @@ def _fit(
     here = np.r_[1.0, mean]
     gain = covariance @ known
     error_cov = gain @ (spread * (here @ inverse @ here)) @ gain.T
+    # As far as the variance exceeds the composed one by more than its own standard error.
+    scatter = np.maximum(np.diag(covariance) * (1.0 - np.sqrt(2.0 / free)) - 1.0, 0.0)
     return _Fit(
         composed,
         scale,
         composed + scale * mean,
         scale * np.sqrt(np.diag(covariance)),
-        scale * np.sqrt(np.diag(error_cov)),
+        scale * np.sqrt(np.diag(error_cov) + scatter),
     )

@@ -6,6 +6,7 @@ those of the validation studies.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from eamlab.composition.certificate import certify
 from eamlab.composition.posterior import compose
 from eamlab.draws import Draws
 from eamlab.grading import grade
@@ -22,6 +24,7 @@ from eamlab.study import simulate
 from eamlab.training import train
 from eamlab.workflows import get_preset
 from eamlab_book.report_card import (
+    CertificateSettings,
     ComposedSBCSettings,
     DiscretizationSettings,
     GradeSettings,
@@ -41,6 +44,7 @@ __all__ = [
     "composed_ranks",
     "discretized_z",
     "grade_recipe",
+    "make_certificates",
     "make_discretization",
     "make_grades",
     "make_levers",
@@ -124,6 +128,56 @@ def grade_recipe(
         "flagged_exact": sum(len(warnings) for _, warnings in answers),
         "per_study": [g.table.round(4).to_dict("index") for g in grades],
         "c2st": [round(float(g.c2st.accuracy), 4) if g.c2st else None for g in grades],
+    }
+
+
+def make_certificates(workshop: Workshop, result: Result) -> dict[str, Any]:
+    """Return what a certificate says of each graded study, beside its grade."""
+    settings: CertificateSettings = result.settings
+    one, rows = workshop.remember(certified, "eam"), []
+    graded = json.loads(workshop.path("src/eamlab_book/data/grades.json").read_text("utf-8"))[
+        "rows"
+    ]
+    keys = {r["J"]: r["per_study"] for r in graded if r["recipe"] == "recommended"}
+    for n_subjects, n_studies in settings.studies.items():
+        for i in tqdm(range(n_studies), f"certificates, J = {n_subjects}"):
+            key = {k: (v["exact_mean"], v["exact_sd"]) for k, v in keys[n_subjects][i].items()}
+            rows.append(one(replace(settings, studies={}), n_subjects, i, key))
+    return {"rows": rows}
+
+
+def certified(
+    workshop: Workshop,
+    settings: CertificateSettings,
+    n_subjects: int,
+    index: int,
+    key: dict[str, tuple[float, float]],
+) -> dict[str, Any]:
+    """Compose, certify and correct a study; compare with the moments of its exact posterior."""
+    study = graded_study(n_subjects, index, model=workshop.model)
+    workflow, start = workshop.network("eam"), time.perf_counter()
+    draws = compose(workflow, study, num_samples=settings.num_samples, seed=1, check=False)
+    found = certify(
+        workflow, draws, study, n_studies=settings.n_studies, rounds=settings.rounds,
+        correct=True, seed=settings.seed + index, progress=False,
+    )  # fmt: skip
+    seconds, parameters = time.perf_counter() - start, {}
+    for name, (mean, sd) in key.items():
+        forecast, unit = found.table.loc[name], draws.sd[name] / sd
+        values = {
+            "bias": forecast["bias"] * unit,
+            "bias_se": forecast["bias_se"] * unit,
+            "true": (draws.mean[name] - mean) / sd,
+            "corrected": (found.draws.mean[name] - mean) / sd,
+            "sd_ratio": unit,
+            "corrected_ratio": found.draws.sd[name] / sd,
+        }
+        parameters[name] = {k: round(float(v), 4) for k, v in values.items()}
+    return {
+        "J": n_subjects,
+        "study": index,
+        "seconds": round(seconds, 2),
+        "parameters": parameters,
     }
 
 

@@ -34,7 +34,8 @@ def make_network(workshop: Workshop, result: Result) -> None:
     out = checkpoints(workshop, result.name, settings)
     people = next(iter(result.needs), "local")  # a hierarchical network builds on a local one
     for file in result.files if result.needs else ():
-        source = workshop.path(file.replace(result.name, people, 1))
+        source = workshop.path(file)
+        source = source.with_name(source.name.replace(result.name, people, 1))
         out.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, out / source.name)
     train(

@@ -13,6 +13,7 @@ from eamlab_book.collapsing import COLLAPSING
 from eamlab_book.report_card import (
     EXACT_SBC,
     REAL,
+    CertificateSettings,
     ComparisonSettings,
     ComposedSBCSettings,
     DiscretizationSettings,
@@ -84,7 +85,7 @@ def _script(network: Result) -> Result:
 
 def _pair(
     name: str,
-    model: Model,
+    model: Model | None,
     preset: str = "laboratory",
     folder: str = _SHIPPED,
     seconds: float = 1800,
@@ -103,9 +104,19 @@ NETWORKS = (
     _network("global", _SHIPPED, "global", "full", 2130),
     _network("local", _SHIPPED, "local", "full", 2200),
     _network("global-pooled", "src/eamlab_book/weights", "global", "comparison", 1805),
+    *_pair("eam", None, "hierarchical"),
     *_pair("laboratory", LABORATORY),
     *_pair("two-conditions", TWO_CONDITIONS, epochs=32),
     *_pair("collapsing", COLLAPSING, "own", "src/eamlab_book/weights", 60),
+)
+
+_IN_PAGES = (
+    "global",
+    "local",
+    "laboratory",
+    "laboratory-local",
+    "two-conditions",
+    "two-conditions-local",
 )
 
 _DEMOS = tuple(f"demo_J{n}" for n in DEMO_SIZES)
@@ -114,7 +125,7 @@ RESULTS = (
     *NETWORKS,
     *(_demo(n, seconds) for n, seconds in zip(DEMO_SIZES, (6, 15, 50, 800), strict=True)),
     *(_stored(f"studies_J{n}", keys.make_studies, s, 1000) for n, s in STUDIES.items()),
-    *(_script(network) for network in NETWORKS if network.files[0].startswith(_SHIPPED)),
+    *(_script(network) for network in NETWORKS if network.name in _IN_PAGES),
     _stored("explorer", widgets.make_explorer, KeySettings(), 130, *_DEMOS),
     Result(
         "demo.trials",
@@ -126,6 +137,9 @@ RESULTS = (
     ),
     _stored("films", widgets.make_films, FilmSettings(), 20, "global", *_DEMOS[:3]),
     _stored("grades", grades.make_grades, GradeSettings(), 7200, "global", "global-pooled"),
+    _stored(
+        "certificates", grades.make_certificates, CertificateSettings(), 3000, "eam", "grades"
+    ),
     _stored("discretization", grades.make_discretization, DiscretizationSettings(), 600),
     _stored("tuning", grades.make_tuning, TuningSettings(), 600, "global"),
     _stored("levers", grades.make_levers, LeverSettings(), 1800, "global"),
