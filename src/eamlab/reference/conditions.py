@@ -12,8 +12,7 @@ log t0 and the log boundaries of the two conditions is left:
 with :math:`A = \sum_i x_i a_i` and :math:`B = \sum_i x_i x_i^T \tau_i` of the regressors
 :math:`x_i = (1, \mathrm{code}_i)`. Each person has one table for either condition, on the same
 nodes in t0. These follow the mode along beta; those in the two log boundaries are a lattice that
-moves with the group parameters. For numba's cache all compiled functions stand in this file, as
-`eamlab.reference.quadrature` explains.
+moves with the group parameters.
 """
 
 from __future__ import annotations
@@ -29,7 +28,14 @@ from numpy.typing import NDArray
 from eamlab.compiled import njit
 from eamlab.model.density import FloatArray, log_f0_grid
 from eamlab.parallel import threaded
-from eamlab.reference.quadrature import START, Likelihood
+from eamlab.reference.quadrature import (
+    START,
+    Likelihood,
+    chebyshev_row,
+    move,
+    series,
+    spacing_error,
+)
 from eamlab.reference.subjects import Pair, offsets
 from eamlab.reference.tables import Domain, _alpha_degree, _chebyshev, _first_window
 
@@ -117,25 +123,6 @@ def _make_work(tables: PairTables) -> _Work:
 
 
 @njit(cache=True, nogil=True)
-def _chebyshev_row(x: float, out: FloatArray) -> None:
-    """Chebyshev polynomials at x."""
-    out[0] = 1.0
-    if out.size > 1:
-        out[1] = x
-    for i in range(2, out.size):
-        out[i] = 2.0 * x * out[i - 1] - out[i - 2]
-
-
-@njit(cache=True, nogil=True)
-def _series(row: FloatArray, coef: FloatArray) -> float:
-    """Value of a Chebyshev series."""
-    total = 0.0
-    for i in range(row.size):
-        total += row[i] * coef[i]
-    return total
-
-
-@njit(cache=True, nogil=True)
 def _exp_below(x: FloatArray, top: float) -> None:
     """Replace x by exp(x - top), x <= top, as its namesake in `eamlab.reference.quadrature`."""
     for i in range(x.size):
@@ -157,7 +144,7 @@ def _approximate(j: int, theta: FloatArray, tables: PairTables, work: _Work) -> 
     a, row = work.normal, work.beta_row
     for r in range(5):
         a[r, :5] = tables.precision[j, r]
-        a[r, 5] = _series(row, tables.pull[j, r])
+        a[r, 5] = series(row, tables.pull[j, r])
         a[r, r] += theta[r, 1] ** -2.0
         a[r, 5] += theta[r, 0] * theta[r, 1] ** -2.0
     # Gauss: take out drift rates and t0.
@@ -193,7 +180,7 @@ def _rows(j: int, theta: FloatArray, beta: float, tables: PairTables, work: _Wor
     np.dot(work.beta_row, coef, work.collapsed[:size])
     rows = work.collapsed[:size].reshape((n_nodes, width))
     (m, s), (mc, sc), (mt, st) = theta[2], theta[3], theta[4]
-    moved = _series(work.beta_row, tables.path[j, 0])
+    moved = series(work.beta_row, tables.path[j, 0])
     log_step = math.log(tables.y[start + 1] - tables.y[start])
     n1, n2 = tables.counts[j, 0].sum(), tables.counts[j, 1].sum()
     for k in range(n_nodes):
@@ -243,8 +230,8 @@ def _lattice(j: int, theta: FloatArray, beta: float, tables: PairTables, work: _
     at = d1 + d2
     basis, factor = work.basis, work.factor
     (low1, up1), (low2, up2) = tables.counts[j]
-    mid1 = _series(work.beta_row, tables.path[j, 1])
-    mid2 = _series(work.beta_row, tables.path[j, 2])
+    mid1 = series(work.beta_row, tables.path[j, 1])
+    mid2 = series(work.beta_row, tables.path[j, 2])
     scale = 1.5 * math.log(2.0 * math.pi) + math.log(sa * sc * theta[4, 1])
     pole1 = _pole(0.0, beta, low1 + up1, 0.0)
     pole2 = _pole(0.0, beta, low2 + up2, 0.0)
@@ -295,7 +282,7 @@ def _pair_density(j: int, theta: FloatArray, beta: float, tables: PairTables, wo
     Returns the logarithm of that value; -inf if the whole lattice is outside the windows. The
     trapezoid weight in log t0 is part of the integrand, that of the lattice is not.
     """
-    _chebyshev_row((beta - tables.beta_range[0]) / tables.beta_range[1], work.beta_row)
+    chebyshev_row((beta - tables.beta_range[0]) / tables.beta_range[1], work.beta_row)
     rows = _rows(j, theta, beta, tables, work)
     p, mass = work.p[: rows.shape[0]], work.mass
     _approximate(j, theta, tables, work)
@@ -384,12 +371,7 @@ def _doubt(n_nodes: int, top: float, work: _Work) -> float:
         return 1.0
     p, mass = work.p[:n_nodes], work.mass
     ends = _border(work, True) + p[0].sum() + p[-1].sum()
-    column = p[:, mass.argmax()]
-    k, spacing = column.argmax(), 0.0
-    if 0 < k < n_nodes - 1 and column[k - 1] * column[k + 1] < column[k] ** 2:
-        bend = math.log(max(column[k - 1] * column[k + 1], 1e-300) / column[k] ** 2)
-        spacing = 2.0 * math.exp(2.0 * math.pi**2 / bend)
-    return min(ends / mass.sum() + spacing, 1.0)
+    return min(ends / mass.sum() + spacing_error(p[:, mass.argmax()]), 1.0)
 
 
 @njit(cache=True, nogil=True)
@@ -446,8 +428,8 @@ def _peak(
     out[1] = math.exp(work.x[0, g] - 0.5 * work.x[1, g])
     out[2] = math.exp(work.x[0, g] + 0.5 * work.x[1, g])
     out[3] = beta
-    out[4] = _series(row[:d1], work.basis[:d1, g])
-    out[5] = _series(row[d1 : d1 + d2], work.basis[d1 : d1 + d2, g])
+    out[4] = series(row[:d1], work.basis[:d1, g])
+    out[5] = series(row[d1 : d1 + d2], work.basis[d1 : d1 + d2, g])
 
 
 @njit(cache=True, nogil=True)
@@ -462,13 +444,7 @@ def _metropolis(
     current = float(start[d])
     accepted = 0
     for i in range(n):
-        value = 0.0
-        for r in range(d):
-            proposal[r] = eta[r]
-            for c in range(r + 1):
-                proposal[r] += factor[r, c] * normals[i, c]
-            z = (proposal[r] - prior[0, r]) / prior[1, r]
-            value -= 0.5 * z * z
+        value = move(eta, factor, normals[i], prior, proposal)
         threshold = current + log_uniforms[i]
         beta = _to_theta(proposal, beta_grid, theta)
         if abs(beta - tables.beta_range[0]) <= tables.beta_range[1]:
@@ -503,7 +479,7 @@ def propose_pair(
         beta = _to_theta(etas[s], beta_grid, theta)
         top = _pair_density(0, theta, beta, tables, work)
         worst = max(worst, _doubt(n_nodes, top, work))
-        y = tables.y[:n_nodes] + _series(work.beta_row, tables.path[0, 0])
+        y = tables.y[:n_nodes] + series(work.beta_row, tables.path[0, 0])
         weights = work.p[:n_nodes] / work.p[:n_nodes].sum()
         cumulative = np.cumsum(weights)
         f = work.factor

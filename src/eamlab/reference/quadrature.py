@@ -16,7 +16,7 @@ where many trials make a likelihood narrow. :math:`F_j` comes from tables that
 `eamlab.reference.tables` makes once per study.
 
 All compiled code that reads the tables stands in this module, the inner loops of the samplers
-included: numba's cache on disk would not notice when a function or type of another file changes.
+included.
 """
 
 from __future__ import annotations
@@ -42,8 +42,12 @@ __all__ = [
     "Likelihood",
     "Tables",
     "beta_table",
+    "chebyshev_row",
     "metropolis",
+    "move",
     "propose_subject",
+    "series",
+    "spacing_error",
 ]
 
 N_PERSON = 3
@@ -59,7 +63,7 @@ _N_ALPHA = 12
 _ALPHA_STEP = 0.88
 # Nodes are placed anew while this share of an integral is in doubt, at most so many times.
 _WELL_PLACED = 5e-3
-# Relative size of the neighbors of a normal curve's peak at which `_spacing_error` is that much.
+# Relative size of the neighbors of a normal curve's peak at which `spacing_error` is that much.
 _STEEPEST = math.exp(2.0 * math.pi**2 / math.log(0.5 * _WELL_PLACED))
 _MOST_PLACEMENTS = 8
 _KERNEL_WIDTH = 0.6  # of the proposal's normal kernels, in grid steps
@@ -113,7 +117,7 @@ def _alpha_normal(
 
 
 @njit(cache=True, nogil=True)
-def _chebyshev_row(x: float, out: FloatArray) -> None:
+def chebyshev_row(x: float, out: FloatArray) -> None:
     """Chebyshev polynomials at x."""
     out[0] = 1.0
     out[1] = x
@@ -122,7 +126,7 @@ def _chebyshev_row(x: float, out: FloatArray) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _series(row: FloatArray, coef: FloatArray) -> float:
+def series(row: FloatArray, coef: FloatArray) -> float:
     """Value of a Chebyshev series."""
     total = 0.0
     for i in range(row.size):
@@ -140,7 +144,7 @@ def _alpha_grid(
     """
     n0, n1 = tables.counts[j]
     m_nu, s_nu, m_a, s_a, m_t, s_t, beta = theta
-    mid, half = _series(work.beta_row, tables.path[j, :, 0]), tables.half[j]
+    mid, half = series(work.beta_row, tables.path[j, :, 0]), tables.half[j]
     degree = tables.degree[j]
     shift = tables.shift
     basis = work.basis
@@ -182,7 +186,7 @@ def _t0_nodes(j: int, tables: Tables, work: _Work) -> tuple[FloatArray, FloatArr
     if not tables.moves[j]:
         span = slice(start, stop)
         return tables.log_t0[span], tables.log_weight[span], tables.decision_sum[span]
-    moved = _series(work.beta_row, tables.path[j, :, 1])
+    moved = series(work.beta_row, tables.path[j, :, 1])
     n = tables.counts[j].sum()
     total = tables.decision_sum[start] + n * math.exp(tables.log_t0[start])
     log_step = math.log(tables.y[start + 1] - tables.y[start])
@@ -200,7 +204,7 @@ def _t0_nodes(j: int, tables: Tables, work: _Work) -> tuple[FloatArray, FloatArr
 def _subject_rows(j: int, theta: FloatArray, tables: Tables, work: _Work) -> FloatArray:
     """Polynomials in log alpha (K, D + 3) at this beta, with the other terms of the integrand."""
     m_nu, s_nu, m_a, s_a, m_t, s_t, beta = theta
-    _chebyshev_row((beta - tables.beta_range[0]) / tables.beta_range[1], work.beta_row)
+    chebyshev_row((beta - tables.beta_range[0]) / tables.beta_range[1], work.beta_row)
     log_t0, log_weight, decision_sum = _t0_nodes(j, tables, work)
     n_nodes = tables.node_start[j + 1] - tables.node_start[j]
     width = tables.degree[j] + 3
@@ -286,12 +290,12 @@ def _doubt(first: int, last: int, p: FloatArray, mass: FloatArray) -> float:
     if last <= first:
         return 1.0
     ends = mass[first] + mass[last - 1] + p[0].sum() + p[-1].sum()
-    spacing = _spacing_error(mass) + _spacing_error(p[:, mass.argmax()])
+    spacing = spacing_error(mass) + spacing_error(p[:, mass.argmax()])
     return min(ends / mass.sum() + spacing, 1.0)
 
 
 @njit(cache=True, nogil=True)
-def _spacing_error(p: FloatArray) -> float:
+def spacing_error(p: FloatArray) -> float:
     """Relative error of a trapezoid sum of a normal curve with the curvature of p at its peak."""
     k = p.argmax()
     if k == 0 or k == p.size - 1 or p[k - 1] * p[k + 1] >= p[k] ** 2:
@@ -420,7 +424,7 @@ def _peak(
     log_t0 = _t0_nodes(j, tables, work)[0]
     k, g = divmod(work.p[:n_nodes].argmax(), _N_ALPHA)
     row = work.collapsed[k * (degree + 3) : k * (degree + 3) + degree]
-    value = _series(row, work.basis[:degree, g])
+    value = series(row, work.basis[:degree, g])
     return math.exp(log_t0[k]), math.exp(work.log_alpha[g]), theta[START], value
 
 
@@ -505,8 +509,27 @@ class Likelihood:
 
 
 # --------------------------------------------------------------------------------------------------
-# Inner loops of the samplers, here for numba's cache (see the top): of `samplers` and `individual`
+# Inner loops of the samplers: of `samplers` and `individuals`
 # --------------------------------------------------------------------------------------------------
+
+
+@njit(cache=True, nogil=True)
+def move(
+    eta: FloatArray,
+    factor: FloatArray,
+    normals: FloatArray,
+    prior: FloatArray,
+    proposal: FloatArray,
+) -> float:
+    """Fill a random walk's proposal; return its log prior density, up to a constant."""
+    value = 0.0
+    for r in range(eta.size):
+        proposal[r] = eta[r]
+        for c in range(r + 1):
+            proposal[r] += factor[r, c] * normals[c]
+        z = (proposal[r] - prior[0, r]) / prior[1, r]
+        value -= 0.5 * z * z
+    return value
 
 
 @njit(cache=True, nogil=True)
@@ -522,19 +545,12 @@ def metropolis(
 ) -> float:
     """Random-walk Metropolis; fills states (n, d + 1) with eta and its log posterior."""
     n = normals.shape[0]
-    work = _make_work(tables)
-    theta = np.empty(N_GROUP)
+    work, theta = _make_work(tables), np.empty(N_GROUP)
     eta, proposal = start[:N_GROUP].copy(), np.empty(N_GROUP)
     current = start[N_GROUP]
     accepted = 0
     for i in range(n):
-        value = 0.0
-        for r in range(N_GROUP):
-            proposal[r] = eta[r]
-            for c in range(r + 1):
-                proposal[r] += factor[r, c] * normals[i, c]
-            z = (proposal[r] - prior[0, r]) / prior[1, r]
-            value -= 0.5 * z * z
+        value = move(eta, factor, normals[i], prior, proposal)
         threshold = current + log_uniforms[i]
         fits = _to_theta(proposal, beta_grid, theta)
         if fits and abs(theta[START] - tables.beta_range[0]) <= tables.beta_range[1]:
@@ -568,7 +584,7 @@ def propose_subject(
     for s in range(theta.shape[0]):
         first, last, step, _ = _subject_density(0, theta[s], tables, work)
         worst = max(worst, _doubt(first, last, work.p[:n_nodes], work.mass))
-        y = tables.y[:n_nodes] + _series(work.beta_row, tables.path[0, :, 1])
+        y = tables.y[:n_nodes] + series(work.beta_row, tables.path[0, :, 1])
         width_a = _KERNEL_WIDTH * step
         weights = work.p[:n_nodes, first:last] / work.p[:n_nodes, first:last].sum()
         cumulative = np.cumsum(weights)
