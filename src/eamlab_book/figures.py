@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom, gaussian_kde, norm
 
-from eamlab.draws import Draws, as_draws
+from eamlab.draws import Draws, as_draws, check_finite
 from eamlab.model.density import choice_probability, log_density
 from eamlab.model.eam import EAM
 from eamlab.model.model import GroupParameter, Model
@@ -218,13 +218,7 @@ def _sets(draws: Sets) -> dict[str, Draws]:
 
 def _finite(draws: Any, what: str) -> Draws:
     draws = as_draws(draws, what)
-    for name, x in draws.items():
-        bad = int((~np.isfinite(x)).sum())
-        if bad:
-            raise ValueError(
-                f"{what} has {bad} of {x.size} values of {name!r} that are not finite: the sampler "
-                "diverged. Use more steps, or a larger d1."
-            )
+    check_finite(draws, what)
     return draws
 
 
