@@ -18,7 +18,15 @@ import eamlab
 from eamlab.model.eam import EAM
 from eamlab.model.model import Model
 
-__all__ = ["check_record", "command", "load_stored", "sha256_of", "stored_path", "write_stored"]
+__all__ = [
+    "check_record",
+    "command",
+    "load_stored",
+    "sha256_of",
+    "stored_path",
+    "write_stored",
+    "write_whole",
+]
 
 _HERE = Path(__file__).parent
 _SHOWN = 3  # differences of settings
@@ -64,13 +72,17 @@ def write_stored(
     pathlib.Path
     """
     target = stored_path(name, folder)
-    partial = target.with_suffix(".partial")
     record = {"model": (model or EAM).description(), "settings": _plain(settings)}
-    partial.write_text(
-        json.dumps({**record, **content, **record}, indent=1) + "\n", encoding="utf-8"
-    )
-    partial.replace(target)
+    write_whole(target, json.dumps({**record, **content, **record}, indent=1) + "\n")
     return target
+
+
+def write_whole(target: Path, text: str) -> None:
+    """Write a text file, whole or not at all, with the same ends of lines on every machine."""
+    target.parent.mkdir(exist_ok=True)
+    partial = target.with_suffix(".partial")
+    partial.write_text(text, encoding="utf-8", newline="\n")
+    partial.replace(target)
 
 
 def load_stored(

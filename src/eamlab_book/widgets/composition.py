@@ -307,7 +307,7 @@ class Sampler:
     def draw(self, settings: Settings, *, seed: int = 0, number: int = 0) -> Draws:
         """Draw from the composed posterior of a study; number 0 is the demonstration."""
         from eamlab.composition.gaussian import sample_gaussian_composition
-        from eamlab.composition.posterior import AUTO_STEPS, MANY_STEPS
+        from eamlab.composition.posterior import default_steps
 
         workflow, sizes = self.network.workflow, settings.sizes(self.network.trained)
         which = (number, settings.n_subjects)
@@ -326,7 +326,7 @@ class Sampler:
             workflow.inference_network,
             [summaries],
             num_samples=self.num_samples,
-            steps=next((s for most, s in AUTO_STEPS.items() if len(sizes) <= most), MANY_STEPS),
+            steps=int(default_steps("gaussian", len(sizes))),
             seed=seed,
         )
         values = EAM.prior.unstandardize(z[0])
