@@ -33,6 +33,7 @@ from eamlab.model.eam import EAM
 from eamlab.model.model import GroupParameter, Model
 from eamlab.model.simulator import simulate_paths, simulate_trials
 from eamlab.study import Study
+from eamlab_book.toy import bridge
 
 if TYPE_CHECKING:
     from IPython.display import Markdown
@@ -856,10 +857,8 @@ def bridge_figure(pairs: Iterable[tuple[float, float]]) -> Figure:
     figure, ax = plt.subplots(figsize=(_WIDTH * 0.7, 2.8))
     t = np.linspace(0, 1, 101)
     for i, (d0, d1) in enumerate(pairs):
-        if not (d0 > 0 and d1 > 0):
-            raise ValueError(f"pairs must be positive, got (d0, d1) = ({d0}, {d1}).")
         label = f"$d_0$ = {d0:g}, $d_1$ = {d1:g}"
-        ax.plot(t, d0 ** (1 - t) * d1**t, label=label, lw=1.8, **_line(i))
+        ax.plot(t, bridge(t, d0, d1), label=label, lw=1.8, **_line(i))
     ax.set(yscale="log", xlim=(0, 1), ylabel="$d(t)$")
     ax.set_xlabel("diffusion time $t$   (0: data, 1: noise)")
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -437,7 +437,7 @@ def _metropolis(
     start: FloatArray, factor: FloatArray, normals: FloatArray, log_uniforms: FloatArray,
     tables: PairTables, beta_grid: FloatArray, prior: FloatArray, states: FloatArray,
 ) -> float:  # fmt: skip
-    """`eamlab.reference.quadrature.metropolis` on this likelihood."""
+    """Random-walk Metropolis on this likelihood, as its namesake in `quadrature`."""
     n, d = normals.shape
     work, theta = _make_work(tables), np.empty((5, 2))
     eta, proposal = start[:d].copy(), np.empty(d)
@@ -511,16 +511,7 @@ class PairLikelihood(Likelihood):
     """The marginal log likelihood of a study of two conditions."""
 
     tables: PairTables
-
-    def _add(self, etas: FloatArray, span: tuple[int, int], out: FloatArray) -> None:
-        _log_likelihoods(etas, span, self.tables, self.beta_grid, out, self.doubts)
-
-    def walk(self, start: FloatArray, *args: FloatArray) -> float:
-        """Continue a Markov chain; see `Likelihood.walk`."""
-        factor, normals, log_uniforms, states = args
-        prior = np.stack([self.prior.means, self.prior.sds])
-        moves = (factor, normals, log_uniforms, self.tables, self.beta_grid)
-        return _metropolis(start, *moves, prior, states)
+    _add, _walk = staticmethod(_log_likelihoods), staticmethod(_metropolis)
 
     def check(self, etas: FloatArray) -> FloatArray:
         """Share of each person's integral (J,) that is in doubt at any of a few etas (E, d).

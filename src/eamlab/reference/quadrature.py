@@ -43,7 +43,6 @@ __all__ = [
     "Tables",
     "beta_table",
     "chebyshev_row",
-    "metropolis",
     "move",
     "propose_subject",
     "series",
@@ -369,7 +368,7 @@ def _make_work(tables: Tables) -> _Work:
 
 
 # --------------------------------------------------------------------------------------------------
-# The likelihood of a study
+# Inner loops: many group parameters, the samplers' walks, and the proposals of one subject
 # --------------------------------------------------------------------------------------------------
 
 
@@ -428,91 +427,6 @@ def _peak(
     return math.exp(log_t0[k]), math.exp(work.log_alpha[g]), theta[START], value
 
 
-@lru_cache(maxsize=8)
-def beta_table(concentration: float) -> FloatArray:
-    """Interpolation table of `beta_from_raw`, accurate to 2e-9."""
-    raw = np.linspace(-6.5, 6.5, 8001)
-    return np.stack([raw, beta_from_raw(raw, concentration)])
-
-
-class Likelihood:
-    """The marginal log likelihood of a study as a function of arrays of group parameters.
-
-    `prior` has these in the order of `eamlab.reference.subjects.coordinates`.
-    """
-
-    def __init__(
-        self,
-        subjects: Sequence[Any],
-        tables: Any,
-        prior: GroupPrior,
-        beta_grid: FloatArray,
-        progress: bool | None = None,
-    ) -> None:
-        self.subjects, self.tables = subjects, tables
-        self.prior, self.beta_grid = prior, beta_grid
-        self.n_subjects = len(subjects)
-        self.doubts = np.zeros(self.n_subjects)
-        self._progress = progress
-
-    def __call__(self, etas: FloatArray, label: str = "posterior") -> FloatArray:
-        """Log likelihoods (E,) at group parameters (E, d)."""
-        etas = np.ascontiguousarray(etas, dtype=np.float64)
-        bounds = np.linspace(0, self.n_subjects, self._n_chunks(len(etas)) + 1).astype(int)
-
-        def part(k: int) -> FloatArray:
-            out = np.zeros(len(etas))
-            self._add(etas, (bounds[k], bounds[k + 1]), out)
-            return out
-
-        return np.sum(threaded(part, range(len(bounds) - 1), label, self._progress), axis=0)
-
-    def _add(self, etas: FloatArray, span: tuple[int, int], out: FloatArray) -> None:
-        _log_likelihoods(etas, span, self.tables, self.beta_grid, out, self.doubts)
-
-    def walk(
-        self,
-        start: FloatArray,
-        factor: FloatArray,
-        normals: FloatArray,
-        log_uniforms: FloatArray,
-        states: FloatArray,
-    ) -> float:
-        """Continue a Markov chain from `start`: fill states (n, d + 1), return the acceptance."""
-        prior = np.stack([self.prior.means, self.prior.sds])
-        moves = (factor, normals, log_uniforms, self.tables, self.beta_grid)
-        return metropolis(start, *moves, prior, states)
-
-    def _n_chunks(self, n_etas: int) -> int:
-        return int(np.clip(n_etas * self.n_subjects // 2000, 1, min(64, self.n_subjects)))
-
-    def check(self, etas: FloatArray) -> FloatArray:
-        """Share of each subject's integral (J,) that is in doubt at any of a few etas (E, d).
-
-        Tables that follow the mode are held against the trials themselves, at the largest value.
-        """
-        self.doubts[:] = 0.0
-        self(etas)
-        for j in np.flatnonzero(self.tables.moves):
-            lower, upper = self.subjects[int(j)]
-            for eta in etas:
-                *point, value = _peak(j, eta, self.tables, self.beta_grid)
-                t0, alpha, beta = np.array(point)[:, None]
-                direct = log_f0_grid(lower, upper, t0, alpha, beta, self.tables.shift).item()
-                self.doubts[j] = max(self.doubts[j], min(abs(direct - value), 1.0))
-        return self.doubts
-
-    def log_posterior(self, etas: FloatArray, label: str = "posterior") -> FloatArray:
-        """Log prior plus log likelihood (E,); -inf where the evaluator's range is left."""
-        value = self(etas, label) + self.prior.log_prob(etas)
-        return np.where(np.isnan(value), -np.inf, value)
-
-
-# --------------------------------------------------------------------------------------------------
-# Inner loops of the samplers: of `samplers` and `individuals`
-# --------------------------------------------------------------------------------------------------
-
-
 @njit(cache=True, nogil=True)
 def move(
     eta: FloatArray,
@@ -533,7 +447,7 @@ def move(
 
 
 @njit(cache=True, nogil=True)
-def metropolis(
+def _metropolis(
     start: FloatArray,
     factor: FloatArray,
     normals: FloatArray,
@@ -605,3 +519,89 @@ def propose_subject(
                 density += near * math.exp(-0.5 * z * z)
             log_q[s, i] = math.log(density + 1e-300) - math.log(width_a * width_y)
     return points, log_q, worst
+
+
+# --------------------------------------------------------------------------------------------------
+# The likelihood of a study
+# --------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=8)
+def beta_table(concentration: float) -> FloatArray:
+    """Interpolation table of `beta_from_raw`, accurate to 2e-9."""
+    raw = np.linspace(-6.5, 6.5, 8001)
+    return np.stack([raw, beta_from_raw(raw, concentration)])
+
+
+class Likelihood:
+    """The marginal log likelihood of a study as a function of arrays of group parameters.
+
+    `prior` has these in the order of `eamlab.reference.subjects.coordinates`.
+    """
+
+    _add, _walk = staticmethod(_log_likelihoods), staticmethod(_metropolis)
+
+    def __init__(
+        self,
+        subjects: Sequence[Any],
+        tables: Any,
+        prior: GroupPrior,
+        beta_grid: FloatArray,
+        progress: bool | None = None,
+    ) -> None:
+        self.subjects, self.tables = subjects, tables
+        self.prior, self.beta_grid = prior, beta_grid
+        self.n_subjects = len(subjects)
+        self.doubts = np.zeros(self.n_subjects)
+        self._progress = progress
+
+    def __call__(self, etas: FloatArray, label: str = "posterior") -> FloatArray:
+        """Log likelihoods (E,) at group parameters (E, d)."""
+        etas = np.ascontiguousarray(etas, dtype=np.float64)
+        bounds = np.linspace(0, self.n_subjects, self._n_chunks(len(etas)) + 1).astype(int)
+
+        def part(k: int) -> FloatArray:
+            out = np.zeros(len(etas))
+            span = (bounds[k], bounds[k + 1])
+            self._add(etas, span, self.tables, self.beta_grid, out, self.doubts)
+            return out
+
+        return np.sum(threaded(part, range(len(bounds) - 1), label, self._progress), axis=0)
+
+    def walk(
+        self,
+        start: FloatArray,
+        factor: FloatArray,
+        normals: FloatArray,
+        log_uniforms: FloatArray,
+        states: FloatArray,
+    ) -> float:
+        """Continue a Markov chain from `start`: fill states (n, d + 1), return the acceptance."""
+        prior = np.stack([self.prior.means, self.prior.sds])
+        moves = (factor, normals, log_uniforms, self.tables, self.beta_grid)
+        acceptance: float = self._walk(start, *moves, prior, states)
+        return acceptance
+
+    def _n_chunks(self, n_etas: int) -> int:
+        return int(np.clip(n_etas * self.n_subjects // 2000, 1, min(64, self.n_subjects)))
+
+    def check(self, etas: FloatArray) -> FloatArray:
+        """Share of each subject's integral (J,) that is in doubt at any of a few etas (E, d).
+
+        Tables that follow the mode are held against the trials themselves, at the largest value.
+        """
+        self.doubts[:] = 0.0
+        self(etas)
+        for j in np.flatnonzero(self.tables.moves):
+            lower, upper = self.subjects[int(j)]
+            for eta in etas:
+                *point, value = _peak(j, eta, self.tables, self.beta_grid)
+                t0, alpha, beta = np.array(point)[:, None]
+                direct = log_f0_grid(lower, upper, t0, alpha, beta, self.tables.shift).item()
+                self.doubts[j] = max(self.doubts[j], min(abs(direct - value), 1.0))
+        return self.doubts
+
+    def log_posterior(self, etas: FloatArray, label: str = "posterior") -> FloatArray:
+        """Log prior plus log likelihood (E,); -inf where the evaluator's range is left."""
+        value = self(etas, label) + self.prior.log_prob(etas)
+        return np.where(np.isnan(value), -np.inf, value)
