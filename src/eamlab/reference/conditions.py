@@ -36,8 +36,16 @@ from eamlab.reference.quadrature import (
     series,
     spacing_error,
 )
-from eamlab.reference.subjects import Pair, offsets
-from eamlab.reference.tables import Domain, _alpha_degree, _chebyshev, _first_window
+from eamlab.reference.subjects import Pair
+from eamlab.reference.tables import (
+    Domain,
+    _alpha_degree,
+    _chebyshev,
+    _first_window,
+    along_beta,
+    joined,
+    nonnegative,
+)
 
 __all__ = ["PairDomain", "PairLikelihood", "PairTables", "build_pair_tables", "propose_pair"]
 
@@ -698,9 +706,7 @@ class _Pilot:
             # d2/dy2 = slope^2 d2/dl2 - p slope d/dl
             bend[4, 4] += (h[0, 0] - p * f_y) / slope**2 - 0.5 * n * t0 * nu**2
             of_y += h[0, 0] - 0.5 * n * nu**2 * t0 * slope * (slope - p)
-        scale = np.array(self.domain.sd)[[0, 0, 2, 2, 1]]
-        values, vectors = np.linalg.eigh(bend * np.outer(scale, scale))
-        bend = (vectors * np.maximum(values, 0.0)) @ vectors.T / np.outer(scale, scale)
+        bend = nonnegative(bend, np.array(self.domain.sd)[[0, 0, 2, 2, 1]])
         bend = _TO_PAIRS.T @ bend @ _TO_PAIRS
         return bend, np.linalg.solve(_TO_PAIRS, at), _TO_PAIRS.T @ gradient, of_y
 
@@ -766,24 +772,16 @@ def _tabulate(pair: Pair, domain: Domain, shift: float, n_beta: int) -> dict[str
     pulls = [precision @ point + gradient for _, point, gradient, _ in expansions]
     pull = np.polynomial.chebyshev.chebfit(few, np.array(pulls), _PATH_DEGREE)
     places = np.polynomial.chebyshev.chebval(beta_points, path)  # (3, M)
+    betas = beta_mid + beta_half * beta_points
+    t0 = pair.first / (1.0 + np.exp(-(y + places[0][:, None])))
     coef, degrees, halves = [], [], []
     for c, part in enumerate(pair):
         done = sum(part.statistics[:2]) > 0
         degree = _alpha_degree(half[1 + c]) if done else 1
         points, to_alpha = _chebyshev(degree) if done else (np.zeros(1), np.ones((1, 1)))
         reach = half[1 + c] if done else 1e300
-        values = [
-            log_f0_grid(
-                part.lower,
-                part.upper,
-                pair.first / (1.0 + np.exp(-(y + move))),
-                np.exp(mid + (reach if done else 0.0) * points),
-                np.array([beta_mid + beta_half * beta_points[m]]),
-                shift,
-            )
-            for m, (move, mid) in enumerate(zip(places[0], places[1 + c], strict=True))
-        ]
-        table = np.concatenate(values, axis=1) @ to_alpha.T  # (K, M, D)
+        alpha = np.exp(places[1 + c][:, None] + reach * points)
+        table = along_beta(part, t0, alpha, betas, shift) @ to_alpha.T  # (K, M, D)
         coef.append(np.einsum("bm,kmd->bkd", to_beta, table))
         degrees.append(degree)
         halves.append(reach)
@@ -818,14 +816,4 @@ def build_pair_tables(
         return _tabulate(pair, domain, shift, n_beta)
 
     rows = threaded(one, pairs, "tables", progress)
-    flat = {k: np.concatenate([r[k] for r in rows]) for k in ("y", "coef")}
-    stacked = ("degree", "path", "half", "first", "counts", "totals", "precision", "pull")
-    return PairTables(
-        node_start=offsets([r["y"].size for r in rows]),
-        coef_start=offsets([r["coef"].size for r in rows]),
-        beta_range=np.array(domain.beta_range),
-        shift=shift,
-        n_beta=n_beta,
-        **flat,
-        **{k: np.array([r[k] for r in rows]) for k in stacked},
-    )
+    return PairTables(**joined(rows, domain), shift=shift, n_beta=n_beta)

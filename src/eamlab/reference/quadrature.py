@@ -558,7 +558,9 @@ class Likelihood:
     def __call__(self, etas: FloatArray, label: str = "posterior") -> FloatArray:
         """Log likelihoods (E,) at group parameters (E, d)."""
         etas = np.ascontiguousarray(etas, dtype=np.float64)
-        bounds = np.linspace(0, self.n_subjects, self._n_chunks(len(etas)) + 1).astype(int)
+        most = min(64, self.n_subjects)
+        n_chunks = int(np.clip(len(etas) * self.n_subjects // 2000, 1, most))
+        bounds = np.linspace(0, self.n_subjects, n_chunks + 1).astype(int)
 
         def part(k: int) -> FloatArray:
             out = np.zeros(len(etas))
@@ -581,9 +583,6 @@ class Likelihood:
         moves = (factor, normals, log_uniforms, self.tables, self.beta_grid)
         acceptance: float = self._walk(start, *moves, prior, states)
         return acceptance
-
-    def _n_chunks(self, n_etas: int) -> int:
-        return int(np.clip(n_etas * self.n_subjects // 2000, 1, min(64, self.n_subjects)))
 
     def check(self, etas: FloatArray) -> FloatArray:
         """Share of each subject's integral (J,) that is in doubt at any of a few etas (E, d).

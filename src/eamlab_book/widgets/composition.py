@@ -233,7 +233,8 @@ def explorer(
     if num_samples < 10:
         raise ValueError(f"num_samples must be at least 10, got {num_samples}.")
     at_first = Settings(**settings)
-    shipped = workflow is None or _hash_of(workflow) == sha256_of("global")
+    card = getattr(workflow, "model_card", {})
+    shipped = workflow is None or card.get("sha256") == sha256_of("global")
     if not shipped:
         _check_workflow(workflow)
     keys = load_keys()
@@ -270,10 +271,6 @@ def _page(keys: Mapping[str, Any], num_samples: int) -> dict[str, Any]:
         "beta": {"raw": [raw[0], raw[-1]], "values": beta_from_raw(raw).round(6).tolist()},
         "n_trials": DemoSettings(max(DEMO_SIZES)).n_trials,
     }
-
-
-def _hash_of(workflow: Any) -> str | None:
-    return getattr(workflow, "model_card", {}).get("sha256")
 
 
 def _check_workflow(workflow: Any) -> None:
