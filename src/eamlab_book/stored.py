@@ -8,15 +8,14 @@ command that makes it anew.
 from __future__ import annotations
 
 import json
-import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import eamlab
 from eamlab.model.eam import EAM
-from eamlab.model.model import Model
+from eamlab.model.model import Model, differences
 
 __all__ = [
     "check_record",
@@ -136,7 +135,7 @@ def check_record(
         That says what differs.
     """
     (model or EAM).check_made_with(record.get("model"), name, command(name))
-    changed = list(_differences(record.get("settings", {}), _plain(settings)))
+    changed = list(differences(record.get("settings", {}), _plain(settings)))
     if changed:
         more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
         raise ValueError(
@@ -163,12 +162,3 @@ def _plain(settings: Any) -> dict[str, Any]:
     """Return settings as they read after a round through JSON."""
     plain: dict[str, Any] = json.loads(json.dumps(asdict(settings)))
     return plain
-
-
-def _differences(then: Any, now: Any, where: str = "") -> Iterator[str]:
-    """Say where two settings differ, in entries of entries."""
-    if isinstance(then, dict) and isinstance(now, dict):
-        for k in {**now, **then}:
-            yield from _differences(then.get(k), now.get(k), f"{where}.{k}" if where else k)
-    elif then != now:
-        yield f"{where} was {reprlib.repr(then)}, is {reprlib.repr(now)}"
