@@ -22,7 +22,7 @@ from eamlab.model.eam import beta_from_raw
 from eamlab.model.model import Model
 from eamlab.parallel import threaded
 from eamlab.reference.quadrature import N_PERSON, START, Tables
-from eamlab.reference.subjects import Subject, coordinates, offsets
+from eamlab.reference.subjects import Subject, coordinates
 
 __all__ = ["Domain", "along_beta", "build_tables", "joined", "nonnegative"]
 
@@ -501,11 +501,13 @@ def build_tables(
 
 def joined(rows: Sequence[dict[str, Any]], domain: Domain) -> dict[str, Any]:
     """Fields of all subjects' tables: stacked, or laid end to end where subjects differ in size."""
-    ends = {k: offsets([r[v].size for r in rows]) for k, v in _SIZED_BY.items()}
-    ends["beta_range"] = np.array(domain.beta_range)
+    starts = {
+        k: np.cumsum([0, *(r[part].size for r in rows)], dtype=np.int64)
+        for k, part in (("node_start", "y"), ("coef_start", "coef"))
+    }
     join = {k: np.concatenate if k in _END_TO_END else np.array for k in rows[0]}
-    return ends | {k: join[k]([r[k] for r in rows]) for k in rows[0]}
+    fields = {k: join[k]([r[k] for r in rows]) for k in rows[0]}
+    return starts | fields | {"beta_range": np.array(domain.beta_range)}
 
 
-_SIZED_BY = {"node_start": "y", "coef_start": "coef"}
 _END_TO_END = ("y", "log_t0", "log_weight", "decision_sum", "coef")
