@@ -66,18 +66,10 @@ def write_config(changes: dict[str, dict]) -> None:
 
 def build(*options: str, root: Path | None = None) -> int:
     program = str(Path(sys.executable).with_name("jupyter-book"))
-    command = [
-        program,
-        "build",
-        str(root or ROOT),
-        "--config",
-        str(CONFIG),
-        "--keep-going",
-        *options,
-    ]
+    command = [program, "build", str(root or ROOT), "--config", str(CONFIG), "--keep-going"]
     # Jupyter Book starts kernels and helpers by name: the ones of this environment must be found.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    return subprocess.run(command, env={**os.environ, "PATH": path}).returncode
+    return subprocess.run([*command, *options], env={**os.environ, "PATH": path}).returncode
 
 
 def broken_links(report: str) -> tuple[list[str], list[str]]:

@@ -62,19 +62,18 @@ class Report:
 # The image
 
 
+def dependencies() -> list:
+    text = (ROOT / "environment.yml").read_text(encoding="utf-8")
+    return yaml.safe_load(text)["dependencies"]
+
+
 def pins() -> list[str]:
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))[
-        "dependencies"
-    ]
-    return next(entry["pip"] for entry in environment if isinstance(entry, dict))
+    return next(entry["pip"] for entry in dependencies() if isinstance(entry, dict))
 
 
 def python_of_the_image() -> str:
     """This interpreter when it has the version that environment.yml asks for."""
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))[
-        "dependencies"
-    ]
-    wanted = next(e for e in environment if str(e).startswith("python=")).partition("=")[2]
+    wanted = next(e for e in dependencies() if str(e).startswith("python=")).partition("=")[2]
     if "{}.{}".format(*sys.version_info) != wanted:
         sys.exit(f"environment.yml asks for Python {wanted}: run this script with that version.")
     return sys.executable

@@ -8,6 +8,7 @@ numbers or a choice, with the tolerances and the messages of the book. Formulas 
 """
 
 import argparse
+import html
 import re
 import sys
 import zipfile
@@ -136,8 +137,7 @@ class Reader:
 
 def _formula(source: str, options: dict) -> str:
     opened, closed = (r"\[", r"\]") if options["display_mode"] else (r"\(", r"\)")
-    escaped = source.strip().replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return f"{opened}{escaped}{closed}"
+    return f"{opened}{_escaped(source.strip())}{closed}"
 
 
 # --- Moodle ---------------------------------------------------------------------------------------
@@ -194,7 +194,7 @@ def _cloze(question: Question) -> Iterator[str]:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return html.escape(text, quote=False)
 
 
 def _text(parent: ET.Element, text: str) -> None:

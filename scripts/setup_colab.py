@@ -37,17 +37,10 @@ def main() -> None:
     pip("uninstall", "--yes", "tensorflow")
     with tempfile.TemporaryDirectory() as folder:
         constraints = Path(folder) / "constraints.txt"
-        constraints.write_text(
-            "\n".join(pins((ROOT / "constraints.txt").read_text(encoding="utf-8"))) + "\n",
-            encoding="utf-8",
-        )
-        pip(
-            "install",
-            "--constraint",
-            str(constraints),
-            str(ROOT),
-            str(ROOT / "src" / "eamlab_book"),
-        )
+        kept = pins((ROOT / "constraints.txt").read_text(encoding="utf-8"))
+        constraints.write_text("\n".join(kept) + "\n", encoding="utf-8")
+        packages = (str(ROOT), str(ROOT / "src" / "eamlab_book"))
+        pip("install", "--constraint", str(constraints), *packages)
     # A process of its own: this one started before the packages were there.
     warm = [sys.executable, str(ROOT / "scripts" / "warm_caches.py")]
     if subprocess.run(warm, cwd=tempfile.gettempdir()).returncode:

@@ -72,11 +72,8 @@ FOLDERS = {VENDOR: PACKAGES, TEST_VENDOR: TEST_PACKAGES}
 
 
 def describe(content: bytes, source: str) -> dict[str, str | int]:
-    return {
-        "from": source,
-        "bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
-    }
+    digest = hashlib.sha256(content).hexdigest()
+    return {"from": source, "bytes": len(content), "sha256": digest}
 
 
 def fetch(package: Package, folder: Path) -> Path:
@@ -123,12 +120,8 @@ def vendor(package: Package, before: dict, vendored: Path = VENDOR) -> dict:
     target.mkdir(parents=True)
     for name, content in contents.items():
         (target / Path(name).name).write_bytes(content)
-    return {
-        "version": package.version,
-        "license": license_name,
-        "why": package.why,
-        "files": files,
-    }
+    said = {"version": package.version, "license": license_name, "why": package.why}
+    return said | {"files": files}
 
 
 def read_record(vendored: Path) -> dict:

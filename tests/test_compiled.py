@@ -51,6 +51,15 @@ def test_what_was_compiled_is_read_from_the_cache(tmp_path):
     assert not module.quadrupled.stats.cache_misses
 
 
+def test_a_change_in_a_file_beside_it_compiles_a_function_anew(tmp_path):
+    run(tmp_path)
+    (tmp_path / "helpers.py").write_text("", encoding="utf-8")
+    compiled._stamps.cache_clear()
+    module, _ = run(tmp_path)
+    assert not module.quadrupled.stats.cache_hits
+    assert sum(module.quadrupled.stats.cache_misses.values()) == 1
+
+
 @pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
 def test_a_file_that_was_cut_off_is_made_again(tmp_path, suffix, share):

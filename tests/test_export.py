@@ -247,7 +247,7 @@ def test_missing_packages_are_named_and_nothing_is_written(package, draws, tmp_p
         ),
         (
             lambda d: Draws(dict(d) | {"t0": d["t0"] + np.inf}, model=el.EAM, subjects=IDS),
-            r"draws\['t0'\] has 240 of 240 values that are not finite",
+            "draws: 240 of 240 values of 't0' are not finite",
         ),
     ],
 )

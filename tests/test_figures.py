@@ -443,7 +443,7 @@ BAD = {
         r"exact_mean\['mu_nu'\] must be 2 numbers, got shape \(3,\)",
     ),
     "nothing": (lambda: figures.recovery_figure([], []), "draws must hold those of at least one"),
-    "bridge": (lambda: figures.bridge_figure([(0, 1)]), r"pairs must be positive.*\(0, 1\)"),
+    "bridge": (lambda: figures.bridge_figure([(0, 1)]), "d0 and d1 must be positive, got d0 = 0"),
     "loss": (lambda: figures.loss_figure(Untrained()), "history has no loss"),
     "shrinkage": (lambda: figures.shrinkage_figure(ONE, TRUE), r"names \[\] are not"),
     "source": (lambda: figures.show_source(3), "functions: 3 has no Python source"),

@@ -162,7 +162,7 @@ def with_nan(n, seed):
     ("composed", "options", "message"),
     [
         ({"a": np.zeros(20)}, {}, r"draws lack \['b', 'c'\] of the key"),
-        (with_nan(20, 17), {}, r"not finite in \['b'\]"),
+        (with_nan(20, 17), {}, "'b' are not finite"),
         (draws(20, 18) | {"c": np.zeros(19)}, {}, "same S and J"),
         (draws(5, 19), {}, "draws must have at least 10 draws; got 5"),
         ([Draws(draws(20, 18))] * 2, {}, "draws must be the draws of one study, got those of 2"),

@@ -83,7 +83,9 @@ def test_person_gaussian_is_population_times_likelihood(model):
     conditions = np.concatenate([z, values], axis=-1).astype("float32")
     network = PersonPosterior(h)
     network.build((4, h.n_person), conditions.shape)
-    mean, factor, shift, log_scale = (np.asarray(x) for x in network._anchor(conditions))
+    mean, factor, shift, log_scale = (
+        np.asarray(x) for x in network._anchor(conditions, network._gaussian(conditions))
+    )
     assert np.all(shift == 0.0) and np.all(log_scale == 0.0)  # corrections start at nothing
     for i in range(4):
         pull, precision = (

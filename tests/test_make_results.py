@@ -278,7 +278,7 @@ def test_from_a_changed_prior_to_weights_key_cells_and_film(wider, tmp_path):
     assert list(films["films"]) == ["10|1|1"]
     assert len(films["films"]["10|1|1"]["times"]) == 3
 
-    refused = r"another model than EAM: mu_nu was \[0.5, {}\], is \[0.5, {}\]"
+    refused = r"another model than EAM: prior.mu_nu was \[0.5, {}\], is \[0.5, {}\]"
     loaders = [
         lambda **where: load_demo(10, **where),
         lambda **where: load_keys(**where, settings=TINY["explorer"]),

@@ -148,8 +148,11 @@ OTHERS = [
     (with_prior(mu_nu=(0.6, 0.3)), r"mu_nu was \[0.5, 0.3\], is \[0.6, 0.3\]"),
     (with_prior(mu_nu=(0.5, 0.2)), r"mu_nu was \[0.5, 0.3\], is \[0.5, 0.2\]"),
     (replace(EAM, constants={"beta_concentration": 5.0}), "beta_concentration was 50.0, is 5.0"),
-    (replace(EAM, density=None), "density was eamlab.model.eam.decision_log_density, is None"),
-    (replace(EAM, simulate=simulate_of_a_reader), "simulate was .*, is test_model.simulate_of_a_r"),
+    (replace(EAM, density=None), "density was 'eamlab.model.eam.decision_log_density', is None"),
+    (
+        replace(EAM, simulate=simulate_of_a_reader),
+        "simulate was .*, is 'test_model.simulate_of_a",
+    ),
     (
         replace(EAM, people=(replace(EAM.people[0], positive=True), *EAM.people[1:])),
         "nu was .* False], is .* True]",

@@ -212,10 +212,10 @@ def test_a_calibration_that_was_not_made_is_refused():
 
 def test_automatic_steps_are_those_that_the_tuning_found_best_or_nearly_so():
     """The differences between 24 and 46 steps of a single group are noise; at J = 10,000 not."""
-    from eamlab.composition.posterior import _default_steps
+    from eamlab.composition.posterior import default_steps
 
     table = grades.tuning_table()
     for n_subjects, group_size in ((10, 10), (100, 100), (1000, 200), (10_000, 200)):
         row = table.loc[(n_subjects, group_size)]
         n_groups = n_subjects // group_size
-        assert row[_default_steps("gaussian", n_groups)] < row.min() + 0.06
+        assert row[default_steps("gaussian", n_groups)] < row.min() + 0.06

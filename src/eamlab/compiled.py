@@ -1,7 +1,8 @@
 """numba's `njit` and `vectorize`, with a cache on disk that never stands in the way.
 
 numba itself refuses to compile a function when neither the package's folder nor the home can be
-written, and stumbles over a file that a full disk or a killed process cut off, every time anew.
+written, stumbles over a file that a full disk or a killed process cut off, every time anew, and
+does not notice when a function of another file changes that the compiled one calls.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache as once
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -19,7 +21,15 @@ __all__ = ["njit", "vectorize"]
 
 
 class _Cache(FunctionCache):
-    """What cannot be read is compiled and written anew; what cannot be written is left out."""
+    """What cannot be read is compiled and written anew; what cannot be written is left out.
+
+    So is what was compiled before any file of the function's own folder changed.
+    """
+
+    def __init__(self, function: Any) -> None:
+        super().__init__(function)
+        own, folder = self._cache_file, Path(function.__code__.co_filename).parent
+        own._source_stamp = own._source_stamp, *_stamps(folder)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
@@ -91,6 +101,12 @@ def _cache(function: Callable) -> _Cache | NullCache:
     except RuntimeError:  # no locator available
         _warn()
         return NullCache()
+
+
+@once
+def _stamps(folder: Path) -> list[tuple[str, float, int]]:
+    files = ((file.name, file.stat()) for file in sorted(folder.glob("*.py")))
+    return [(name, stat.st_mtime, stat.st_size) for name, stat in files]
 
 
 @once

@@ -22,7 +22,7 @@ from eamlab.model.model import Model
 if TYPE_CHECKING:
     from eamlab.study import Study
 
-__all__ = ["Draws", "as_draws", "group_array", "model_of_draws"]
+__all__ = ["Draws", "as_draws", "check_finite", "group_array", "model_of_draws"]
 
 FloatArray = NDArray[np.float64]
 
@@ -341,9 +341,22 @@ def group_array(draws: Any, model: Model, name: str = "draws") -> FloatArray:
     missing = [k for k in model.prior.names if k not in draws.group_names]
     if missing:
         raise ValueError(f"{name} lacks {missing}; needed are all of {model.prior.names}.")
-    array = np.stack([draws[k] for k in model.prior.names], axis=-1)
-    bad = ~np.isfinite(array).all(axis=0)
-    if bad.any():
-        names = [k for k, b in zip(model.prior.names, bad, strict=True) if b]
-        raise ValueError(f"{name} has values that are not finite in {names}: the sampler diverged.")
-    return array
+    check_finite({k: draws[k] for k in model.prior.names}, name)
+    return np.stack([draws[k] for k in model.prior.names], axis=-1)
+
+
+def check_finite(draws: Mapping[str, FloatArray], name: str = "draws") -> None:
+    """Refuse draws that are not finite.
+
+    Raises
+    ------
+    ValueError
+        With the first parameter of which some are not.
+    """
+    for k, x in draws.items():
+        bad = int((~np.isfinite(x)).sum())
+        if bad:
+            raise ValueError(
+                f"{name}: {bad} of {x.size} values of {k!r} are not finite: the sampler diverged. "
+                "Use more steps, or a larger d1."
+            )

@@ -23,7 +23,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from eamlab import __version__
-from eamlab.draws import model_of_draws
+from eamlab.draws import check_finite, model_of_draws
 from eamlab.model.model import Model, check_count, generator
 from eamlab.study import Study, as_study
 
@@ -287,10 +287,7 @@ def _model(draws: Draws) -> Model:
 
 def _check(draws: Draws, study: Study | None) -> None:
     """Refuse draws that are not finite, or of other people than the study's."""
-    for name, x in draws.items():
-        bad = int(np.sum(~np.isfinite(x)))
-        if bad:
-            raise ValueError(f"draws[{name!r}] has {bad} of {x.size} values that are not finite.")
+    check_finite(draws)
     if study is None:
         return
     if draws.person_names and (draws.subjects or tuple(range(draws.n_subjects))) != study.subjects:

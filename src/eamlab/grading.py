@@ -21,7 +21,7 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
-from eamlab.draws import Draws, as_draws
+from eamlab.draws import Draws, as_draws, check_finite
 from eamlab.model.model import check_count, generator
 
 FloatArray = NDArray[np.float64]
@@ -307,9 +307,7 @@ def _columns(source: Draws, names: Sequence[str], label: str) -> tuple[list[str]
     draws = np.stack(list(columns.values()), axis=1)
     if len(draws) < 10:
         raise ValueError(f"{label} must have at least 10 draws; got {len(draws)}.")
-    bad = [n for n, ok in zip(columns, np.isfinite(draws).all(axis=0), strict=True) if not ok]
-    if bad:
-        raise ValueError(f"{label} has draws that are not finite in {bad}: the sampler diverged.")
+    check_finite(columns, label)
     return list(columns), draws
 
 

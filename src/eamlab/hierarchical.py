@@ -326,10 +326,11 @@ class PersonPosterior(StableConsistencyModel):
         precision = unit[..., None] * precision * unit[..., None, :]
         return pull, precision + ops.eye(h.dim, dtype=precision.dtype), shared
 
-    def _anchor(self, conditions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _anchor(
+        self, conditions: Tensor, gaussian: tuple[Tensor, Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return m (..., n), C (..., n, n), and the corrections c and s (..., n)."""
-        n = self.hierarchy.n_person
-        pull, precision, shared = self._gaussian(conditions)
+        n, (pull, precision, shared) = self.hierarchy.n_person, gaussian
         own = precision[..., :n, :n]
         pull = pull[..., :n] - apply(precision[..., :n, n:], shared)
         correction = self.correction_out(self.correction_net(conditions))
@@ -351,12 +352,12 @@ class PersonPosterior(StableConsistencyModel):
         the summary learns what a person's trials say, and that of z under the corrected one.
         """
         self._refuse(kwargs)
-        mu, sigma, shared = self._group(conditions)
+        mu, sigma, _ = self._group(conditions)
         z = (x - mu) / sigma
-        pull, precision, _ = self._gaussian(conditions)
+        pull, precision, shared = gaussian = self._gaussian(conditions)
         gap = ops.concatenate([z, shared], axis=-1) - ops.solve(precision, pull[..., None])[..., 0]
         surprise = 0.5 * (ops.sum(gap * apply(precision, gap), -1) - ops.slogdet(precision)[1])
-        mean, factor, shift, log_scale = self._anchor(conditions)
+        mean, factor, shift, log_scale = self._anchor(conditions, gaussian)
         whitened = ops.stop_gradient(apply(ops.swapaxes(factor, -1, -2), z - mean))
         w = ops.exp(log_scale) * (whitened - shift)
         surprise = surprise + ops.sum(0.5 * ops.square(w) - log_scale, axis=-1)
@@ -368,7 +369,7 @@ class PersonPosterior(StableConsistencyModel):
     def _inverse(self, z: Tensor, conditions: Tensor = None, **kwargs: Any) -> Tensor:
         self._refuse(kwargs)
         mu, sigma, _ = self._group(conditions)
-        mean, factor, shift, log_scale = self._anchor(conditions)
+        mean, factor, shift, log_scale = self._anchor(conditions, self._gaussian(conditions))
         w = super()._inverse(z, conditions, **kwargs) * ops.exp(-log_scale) + shift
         back = ops.solve_triangular(ops.swapaxes(factor, -1, -2), w[..., None], lower=False)
         return mu + sigma * (mean + back[..., 0])

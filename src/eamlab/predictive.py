@@ -139,6 +139,13 @@ class _Studies(NamedTuple):
         return 4.0 * (self.mean(z * self.choice) - self.mean(z) * self.share).mean(axis=-1)
 
 
+_DRAWS_FAIL = (
+    "The draws do not describe these data. Check the units (seconds) and the coding of the "
+    "choices; then suspect a population beyond the prior (widen it and train again) or a failed "
+    "sampler (more steps, larger groups)."
+)
+
+
 class _Statistic(NamedTuple):
     """A number (...) that describes a study, a scale where it is about normal, what it tells."""
 
@@ -146,8 +153,8 @@ class _Statistic(NamedTuple):
     of: Callable[[Any], FloatArray]  # of _Studies; of trials that are not decisions
     scale: Callable[[FloatArray], FloatArray]
     meaning: str
-    high: str
-    low: str
+    high: str = _DRAWS_FAIL
+    low: str = _DRAWS_FAIL
     limit: float = _FIT_LIMIT
 
 
@@ -155,11 +162,6 @@ def _log(x: FloatArray) -> FloatArray:
     return np.log(x + 0.01)
 
 
-_DRAWS_FAIL = (
-    "The draws do not describe these data. Check the units (seconds) and the coding of the "
-    "choices; then suspect a population beyond the prior (widen it and train again) or a failed "
-    "sampler (more steps, larger groups)."
-)
 _OUT_OF_PRIOR = (
     "Networks are trained within the prior only. Check the units (seconds), rule out contaminants, "
     "then widen the prior and train again."
@@ -171,26 +173,23 @@ _SPEED_FAILS = (
 _STATISTICS = (
     _Statistic(
         "rt_median", lambda s: np.exp(np.log(s.quartiles[1]).mean(axis=-1)), np.log,
-        "The typical median response time of a person (s)", _DRAWS_FAIL, _DRAWS_FAIL,
+        "The typical median response time of a person (s)",
     ),
     _Statistic(
         "rt_within", lambda s: np.exp(np.log(s.iqr).mean(axis=-1)), np.log,
         "The typical interquartile range of a person's response times (s)",
-        _DRAWS_FAIL, _DRAWS_FAIL,
     ),
     _Statistic(
         "rt_between", lambda s: np.log(s.quartiles[1]).std(axis=-1), _log,
         "The standard deviation over people of their log median response times",
-        _DRAWS_FAIL, _DRAWS_FAIL,
     ),
     _Statistic(
         "choice_share", lambda s: s.share.mean(axis=-1), lambda x: x,
-        "The share of upper choices", _DRAWS_FAIL, _DRAWS_FAIL,
+        "The share of upper choices",
     ),
     _Statistic(
         "choice_between", lambda s: s.share.std(axis=-1), _log,
         "The standard deviation over people of their shares of upper choices",
-        _DRAWS_FAIL, _DRAWS_FAIL,
     ),
     _Statistic(
         "choice_speed", lambda s: s.choice_speed, lambda x: x,
@@ -290,7 +289,13 @@ def _moments(data: NDArray) -> FloatArray:
     return np.stack(parts, axis=-1).reshape(*data.shape[:-3], -1)
 
 
-def _moment_statistics(model: Model, simulated: FloatArray, against_prior: int) -> list[_Statistic]:
+def _moment_statistics(
+    model: Model,
+    simulated: FloatArray,
+    prefix: str = "",
+    advice: str = _DRAWS_FAIL,
+    limit: float = _FIT_LIMIT,
+) -> list[_Statistic]:
     """What these numbers are called; differences of means count in sds of the prior's studies."""
     found = []
     for i, column in enumerate(model.columns):
@@ -301,8 +306,6 @@ def _moment_statistics(model: Model, simulated: FloatArray, against_prior: int) 
             ("within", f"The mean over people of their sd of {column}", np.log),
         )
         for kind, meaning, scale in kinds:
-            prefix, advice = ("prior_", _OUT_OF_PRIOR) if against_prior else ("", _DRAWS_FAIL)
-            limit = _PRIOR_LIMIT if against_prior else _FIT_LIMIT
             name = f"{prefix}{column}_{kind}"
             found.append(_Statistic(name, _moments, scale, meaning, advice, advice, limit))
     return found
@@ -478,9 +481,10 @@ def check(
         else:
             of_prior = np.concatenate([_moments(x) for x in expected])
             of_draws = np.concatenate([_moments(x) for x in predicted])
+            seen, beyond = _moments(data), ("prior_", _OUT_OF_PRIOR, _PRIOR_LIMIT)
             found = [
-                *_data_and_draws(_moments(data), of_prior, _moment_statistics(model, of_prior, 1)),
-                *_data_and_draws(_moments(data), of_draws, _moment_statistics(model, of_prior, 0)),
+                *_data_and_draws(seen, of_prior, _moment_statistics(model, of_prior, *beyond)),
+                *_data_and_draws(seen, of_draws, _moment_statistics(model, of_prior)),
             ]
         comparisons += [replace(c, name=c.name + name) for c in found]
     return PredictiveCheck(tuple(comparisons), tuple(dict.fromkeys(notes)))

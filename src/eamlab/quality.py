@@ -16,7 +16,7 @@ from eamlab.composition.posterior import compose
 from eamlab.study import Study
 from eamlab.workflows import TrainingSettings, model_of
 
-__all__ = ["calibration_and_recovery", "measure_quality"]
+__all__ = ["calibration_and_recovery", "measure_quality", "people_drawn"]
 
 _QUALITY_SEED_OFFSET = 1_000_003
 """Keeps the data sets that grade a network apart from those that trained it."""
@@ -96,25 +96,46 @@ def measure_quality(
     result: dict[str, Any] = {"seed": seed, "n": n, "n_draws": n_draws}
     for size in sorted(set(settings.group_sizes)):
         data = model.sample(n, size, settings.n_trials, seed=seed + size, **settings.options)
-        if kind == "local":
-            data["sim_data"] = data["sim_data"][:, 0]
-        names, drawn = _drawn(workflow, kind, data, n_draws, seed)
+        draw = people_drawn if kind == "local" else _groups_drawn
+        names = model.person_names if kind == "local" else model.prior.names
+        drawn = draw(workflow, data, n_draws, seed)
         result[str(size)] = calibration_and_recovery(drawn, data, names)
     return result
 
 
-def _drawn(
-    workflow: Any, kind: str, data: Mapping[str, np.ndarray], n_draws: int, seed: int
-) -> tuple[tuple[str, ...], Mapping[str, np.ndarray]]:
-    """Draw for each group by itself, or for each subject given the true group parameters."""
+def people_drawn(
+    workflow: bf.BasicWorkflow, data: Mapping[str, np.ndarray], n_draws: int, seed: int
+) -> Mapping[str, np.ndarray]:
+    """Draw the first person of each data set by a local workflow, given the true group parameters.
+
+    Parameters
+    ----------
+    workflow : bayesflow.BasicWorkflow
+        The trained workflow.
+    data : mapping of name to array
+        As `Model.sample` returns it.
+    n_draws, seed : int
+        Posterior draws of each, and their seed.
+
+    Returns
+    -------
+    mapping of name to array (n_data_sets, n_draws, 1)
+    """
+    given = {k: data[k] for k in model_of(workflow).prior.names}
+    given["sim_data"] = data["sim_data"][:, 0]
+    seeds = keras.random.SeedGenerator(seed)
+    drawn: Mapping[str, np.ndarray] = workflow.sample(
+        num_samples=n_draws, conditions=given, seed=seeds
+    )
+    return drawn
+
+
+def _groups_drawn(
+    workflow: bf.CompositionalWorkflow, data: Mapping[str, np.ndarray], n_draws: int, seed: int
+) -> Mapping[str, np.ndarray]:
+    """Draw each group by itself, likewise."""
     model = model_of(workflow)
-    if kind == "global":
-        studies = [Study(trials, model=model) for trials in data["sim_data"]]
-        size = len(studies[0])
-        drawn = compose(workflow, studies, num_samples=n_draws, group_size=size, seed=seed)
-        names = model.prior.names
-        return names, {k: np.stack([draws[k] for draws in drawn])[..., None] for k in names}
-    needed = {k: data[k] for k in ("sim_data", *model.prior.names)}
-    generator = keras.random.SeedGenerator(seed)
-    drawn = workflow.sample(num_samples=n_draws, conditions=needed, seed=generator)
-    return model.person_names, drawn
+    studies = [Study(trials, model=model) for trials in data["sim_data"]]
+    size = len(studies[0])
+    drawn = compose(workflow, studies, num_samples=n_draws, group_size=size, seed=seed)
+    return {k: np.stack([draws[k] for draws in drawn])[..., None] for k in model.prior.names}

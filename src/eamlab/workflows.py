@@ -65,18 +65,6 @@ SCORES = ("anchored", "plain")
 _CONSISTENCY_STEPS = 3
 """Sampling steps of the local network: as well calibrated as with the library's 15, and faster."""
 
-PRETRAINED = (
-    "global",
-    "local",
-    "eam",
-    "eam-local",
-    "laboratory",
-    "laboratory-local",
-    "two-conditions",
-    "two-conditions-local",
-)
-"""Names of the shipped networks."""
-
 MODELS = {model.name: model for model in (EAM, LABORATORY, TWO_CONDITIONS)}
 """The shipped models, by the names that model cards know them by."""
 
@@ -197,15 +185,9 @@ PRESETS: dict[str, Preset] = {
         Preset(
             name="quick",
             description="A few minutes on two cores: for Binder, the chapters and the tests.",
-            global_training=TrainingSettings(
-                epochs=20, batches_per_epoch=200, batch_size=64, learning_rate=2e-3
-            ),
+            global_training=TrainingSettings(epochs=20, batches_per_epoch=200, learning_rate=2e-3),
             local_training=TrainingSettings(
-                epochs=12,
-                batches_per_epoch=200,
-                batch_size=64,
-                learning_rate=2e-3,
-                group_sizes=(1,),
+                epochs=12, batches_per_epoch=200, learning_rate=2e-3, group_sizes=(1,)
             ),
         ),
         Preset(
@@ -214,7 +196,6 @@ PRESETS: dict[str, Preset] = {
             "every step, groups of 1 to 200 subjects with 10 to 200 trials each.",
             global_training=TrainingSettings(
                 epochs=90,
-                batches_per_epoch=256,
                 batch_size=192,
                 learning_rate=2e-3,
                 group_sizes=(200, 5, 50, 100, 10, 200, 20, 100, 200, 2, 50, 1),
@@ -222,10 +203,8 @@ PRESETS: dict[str, Preset] = {
                 ragged_every=5,
                 averaging=0.999,
             ),
-            local_network=NetworkSettings(summary_dim=16, widths=(128, 128, 128)),
             local_training=TrainingSettings(
                 epochs=60,
-                batches_per_epoch=256,
                 batch_size=512,
                 learning_rate=1e-3,
                 group_sizes=(1,),
@@ -240,7 +219,6 @@ PRESETS: dict[str, Preset] = {
             global_network=NetworkSettings(summary="hierarchical", summary_dim=32),
             global_training=TrainingSettings(
                 epochs=48,
-                batches_per_epoch=256,
                 batch_size=128,
                 learning_rate=1e-3,
                 group_sizes=(20, 5, 50, 10, 100, 2, 30, 200, 15, 1, 60),
@@ -253,7 +231,6 @@ PRESETS: dict[str, Preset] = {
             local_network=NetworkSettings(summary="hierarchical", summary_dim=16),
             local_training=TrainingSettings(
                 epochs=48,
-                batches_per_epoch=256,
                 batch_size=512,
                 learning_rate=2e-3,
                 group_sizes=(1,),
@@ -303,7 +280,6 @@ PRESETS: dict[str, Preset] = {
             global_training=TrainingSettings(
                 epochs=4,
                 batches_per_epoch=128,
-                batch_size=64,
                 learning_rate=2e-3,
                 group_sizes=(20, 5, 50, 10, 100, 2),
                 trials_per_batch=20_000,
@@ -676,10 +652,12 @@ def load_pretrained(
     folder = Path(folder) if folder is not None else weights_folder()
     card_file, weights = folder / f"{name}.json", folder / f"{name}.weights.h5"
     if not card_file.exists() or not weights.exists():
-        found = sorted(p.stem for p in folder.glob("*.json")) if folder.exists() else []
+        found, shipped = (
+            sorted(p.stem for p in x.glob("*.json")) for x in (folder, weights_folder())
+        )
         raise ValueError(
             f"name {name!r}: no {card_file.name} and {weights.name} in {folder}; found {found}. "
-            f"Shipped are {PRETRAINED}; train your own with `python -m eamlab train`."
+            f"Shipped are {shipped}; train your own with `python -m eamlab train`."
         )
     card = json.loads(card_file.read_text(encoding="utf-8"))
     _check_card(name, card, weights)

@@ -27,12 +27,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom, gaussian_kde, norm
 
-from eamlab.draws import Draws, as_draws
+from eamlab.draws import Draws, as_draws, check_finite
 from eamlab.model.density import choice_probability, log_density
 from eamlab.model.eam import EAM
 from eamlab.model.model import GroupParameter, Model
 from eamlab.model.simulator import simulate_paths, simulate_trials
 from eamlab.study import Study
+from eamlab_book.toy import bridge
 
 if TYPE_CHECKING:
     from IPython.display import Markdown
@@ -219,13 +220,7 @@ def _sets(draws: Sets) -> dict[str, Draws]:
 
 def _finite(draws: Any, what: str) -> Draws:
     draws = as_draws(draws, what)
-    for name, x in draws.items():
-        bad = int((~np.isfinite(x)).sum())
-        if bad:
-            raise ValueError(
-                f"{what} has {bad} of {x.size} values of {name!r} that are not finite: the sampler "
-                "diverged. Use more steps, or a larger d1."
-            )
+    check_finite(draws, what)
     return draws
 
 
@@ -863,10 +858,8 @@ def bridge_figure(pairs: Iterable[tuple[float, float]]) -> Figure:
     figure, ax = plt.subplots(figsize=(_WIDTH * 0.7, 2.8))
     t = np.linspace(0, 1, 101)
     for i, (d0, d1) in enumerate(pairs):
-        if not (d0 > 0 and d1 > 0):
-            raise ValueError(f"pairs must be positive, got (d0, d1) = ({d0}, {d1}).")
         label = f"$d_0$ = {d0:g}, $d_1$ = {d1:g}"
-        ax.plot(t, d0 ** (1 - t) * d1**t, label=label, lw=1.8, **_line(i))
+        ax.plot(t, bridge(t, d0, d1), label=label, lw=1.8, **_line(i))
     ax.set(yscale="log", xlim=(0, 1), ylabel="$d(t)$")
     ax.set_xlabel("diffusion time $t$   (0: data, 1: noise)")
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))

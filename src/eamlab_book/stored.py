@@ -8,17 +8,24 @@ command that makes it anew.
 from __future__ import annotations
 
 import json
-import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import eamlab
 from eamlab.model.eam import EAM
-from eamlab.model.model import Model
+from eamlab.model.model import Model, differences
 
-__all__ = ["check_record", "command", "load_stored", "sha256_of", "stored_path", "write_stored"]
+__all__ = [
+    "check_record",
+    "command",
+    "load_stored",
+    "sha256_of",
+    "stored_path",
+    "write_stored",
+    "write_whole",
+]
 
 _HERE = Path(__file__).parent
 _SHOWN = 3  # differences of settings
@@ -64,13 +71,17 @@ def write_stored(
     pathlib.Path
     """
     target = stored_path(name, folder)
-    partial = target.with_suffix(".partial")
     record = {"model": (model or EAM).description(), "settings": _plain(settings)}
-    partial.write_text(
-        json.dumps({**record, **content, **record}, indent=1) + "\n", encoding="utf-8"
-    )
-    partial.replace(target)
+    write_whole(target, json.dumps({**record, **content, **record}, indent=1) + "\n")
     return target
+
+
+def write_whole(target: Path, text: str) -> None:
+    """Write a text file, whole or not at all, with the same ends of lines on every machine."""
+    target.parent.mkdir(exist_ok=True)
+    partial = target.with_suffix(".partial")
+    partial.write_text(text, encoding="utf-8", newline="\n")
+    partial.replace(target)
 
 
 def load_stored(
@@ -124,7 +135,7 @@ def check_record(
         That says what differs.
     """
     (model or EAM).check_made_with(record.get("model"), name, command(name))
-    changed = list(_differences(record.get("settings", {}), _plain(settings)))
+    changed = list(differences(record.get("settings", {}), _plain(settings)))
     if changed:
         more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
         raise ValueError(
@@ -151,12 +162,3 @@ def _plain(settings: Any) -> dict[str, Any]:
     """Return settings as they read after a round through JSON."""
     plain: dict[str, Any] = json.loads(json.dumps(asdict(settings)))
     return plain
-
-
-def _differences(then: Any, now: Any, where: str = "") -> Iterator[str]:
-    """Say where two settings differ, in entries of entries."""
-    if isinstance(then, dict) and isinstance(now, dict):
-        for k in {**now, **then}:
-            yield from _differences(then.get(k), now.get(k), f"{where}.{k}" if where else k)
-    elif then != now:
-        yield f"{where} was {reprlib.repr(then)}, is {reprlib.repr(now)}"

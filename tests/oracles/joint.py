@@ -19,7 +19,7 @@ from eamlab.model.model import Model
 from eamlab.parallel import threaded
 from eamlab.reference.quadrature import beta_table
 from eamlab.reference.samplers import N_CHAINS, max_r_hat, min_ess, systematic
-from eamlab.reference.subjects import Subject, coordinates, offsets, subjects_of
+from eamlab.reference.subjects import Subject, coordinates, subjects_of
 from eamlab.study import Study
 
 __all__ = ["joint_posterior", "sample_joint"]
@@ -68,7 +68,7 @@ def sample_joint(
     latent : ndarray (chains * sweeps, J, 3)
         ``nu``, log alpha and log t0 of every subject.
     """
-    starts = offsets([s.lower.size + s.upper.size for s in subjects])
+    starts = np.cumsum([0, *(s.lower.size + s.upper.size for s in subjects)])
     rt = np.concatenate([np.concatenate([s.lower, s.upper]) for s in subjects])
     choice = np.concatenate([np.repeat([0.0, 1.0], [s.lower.size, s.upper.size]) for s in subjects])
     prior = np.stack([coordinates(model).means, coordinates(model).sds])

@@ -153,7 +153,7 @@ def certify(
     check_count("rounds", rounds)
     values = group_array(draws, model)
     mean, cov = values.mean(axis=0), np.cov(values.T)
-    rng = generator(seed)
+    sd, rng = np.sqrt(np.diag(cov)), generator(seed)
     points, means = np.empty((0, len(mean))), np.empty((0, len(mean)))
     center = mean
     bar = tqdm(
@@ -170,15 +170,17 @@ def certify(
                 composed = _composed_means(workflow, draws, study, part, num_samples, rng)
                 points, means = np.vstack([points, part]), np.vstack([means, composed])
                 bar.update(len(part))
-            fit = _fit(points, means, mean, np.sqrt(np.diag(cov)), model)
-            center = fit.mean
-    table = fit.table(model)
+            center, width, error = _fit(points, means, mean, sd, model)
+    table = pd.DataFrame(
+        {"bias": (mean - center) / sd, "bias_se": error / sd, "sd_ratio": sd / width},
+        index=pd.Index(model.prior.names, name="parameter"),
+    )
     corrected = draws
     if correct:
-        ratio = fit.sd / fit.composed_sd
+        ratio = width / sd
         stretch = np.where(np.abs(np.log(ratio)) > np.log(1.25), ratio, 1.0)
         sure = np.clip(1.0 - (table["bias_se"] / table["bias"]).to_numpy() ** 2, 0.0, 1.0)
-        moved = mean - sure * (mean - fit.mean) + stretch * (values - mean)
+        moved = mean - sure * (mean - center) + stretch * (values - mean)
         columns = dict(zip(model.prior.names, moved.T, strict=True))
         how: dict[str, Any] = {"settings": draws.settings, "diagnostics": draws.diagnostics}
         corrected = Draws(columns, model=model, **how)
@@ -204,31 +206,13 @@ def _composed_means(
     return np.stack([group_array(d, model).mean(axis=0) for d in composed])
 
 
-@dataclass(frozen=True)
-class _Fit:
-    """Where the parameters are, and how certainly, as the composed mean has it."""
-
-    composed_mean: FloatArray
-    composed_sd: FloatArray
-    mean: FloatArray
-    sd: FloatArray
-    error: FloatArray  # standard error of `mean`
-
-    def table(self, model: Model) -> pd.DataFrame:
-        return pd.DataFrame(
-            {
-                "bias": (self.composed_mean - self.mean) / self.composed_sd,
-                "bias_se": self.error / self.composed_sd,
-                "sd_ratio": self.composed_sd / self.sd,
-            },
-            index=pd.Index(model.prior.names, name="parameter"),
-        )
-
-
 def _fit(
     points: FloatArray, means: FloatArray, composed: FloatArray, scale: FloatArray, model: Model
-) -> _Fit:
-    """Regress composed means on parameters, all in composed sds around the composed mean."""
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return where the parameters are, how widely, and the standard error of the former.
+
+    Regresses composed means on parameters, all in composed sds around the composed mean.
+    """
     n, dim = points.shape
     x, error = (points - composed) / scale, (means - points) / scale
     design = np.column_stack([np.ones(n), x])
@@ -253,10 +237,5 @@ def _fit(
     error_cov = gain @ (spread * (here @ inverse @ here)) @ gain.T
     # As far as the variance exceeds the composed one by more than its own standard error.
     scatter = np.maximum(np.diag(covariance) * (1.0 - np.sqrt(2.0 / free)) - 1.0, 0.0)
-    return _Fit(
-        composed,
-        scale,
-        composed + scale * mean,
-        scale * np.sqrt(np.diag(covariance)),
-        scale * np.sqrt(np.diag(error_cov) + scatter),
-    )
+    sd, error_sd = np.sqrt(np.diag(covariance)), np.sqrt(np.diag(error_cov) + scatter)
+    return composed + scale * mean, scale * sd, scale * error_sd

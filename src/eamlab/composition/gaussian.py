@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from eamlab.backend import keras
 
 import numpy as np
+import tensorflow as tf
 from bayesflow.types import Tensor
 from keras import ops
 
@@ -83,11 +84,6 @@ def _compiled(network: Any, num_samples: int) -> tuple[Callable, keras.random.Se
 
     def draw(conditions: Tensor, levels: Tensor) -> Tensor:
         return _draw(network, conditions, levels, num_samples, noise)
-
-    if keras.backend.backend() != "tensorflow":
-        return draw, noise
-
-    import tensorflow as tf
 
     return tf.function(draw, autograph=False), noise
 

@@ -25,18 +25,13 @@ from eamlab.predictive import check as predictive_check
 from eamlab.study import Study, as_studies
 from eamlab.workflows import TrainingSettings, model_of
 
-__all__ = ["PRIOR_SCORES", "compose", "prior_score"]
+__all__ = ["PRIOR_SCORES", "compose", "default_steps", "prior_score"]
 
 PRIOR_SCORES = ("diffused", "weighted")
 """How the prior enters the composition at diffusion time t; see `prior_score`."""
 
-_SOLVERS = ("two_step_adaptive", "euler_maruyama", "sea", "shark", "langevin") + (
-    "euler",
-    "rk45",
-    "tsit5",
-)
 _ADAPTIVE = ("two_step_adaptive", "rk45", "tsit5")
-_METHODS = ("auto", "gaussian", *_SOLVERS)
+_METHODS = ("auto", "gaussian", "euler_maruyama", "sea", "shark", "langevin", "euler", *_ADAPTIVE)
 _SUMMED = ("mini_batch_size", "d0", "d1", "use_jac", "prior")
 AUTO_STEPS = {1: 46, 10: 24}
 """Steps of the Gaussian composition of up to so many groups, chosen on validation studies by
@@ -312,7 +307,7 @@ def _settings(
             "solver of the summed score."
         )
     if steps is None:
-        steps = _default_steps(method, n_groups)
+        steps = default_steps(method, n_groups)
     elif steps != "adaptive":
         steps = check_count("steps", steps)
     elif method not in _ADAPTIVE:
@@ -338,7 +333,8 @@ def _summed_options(given: dict[str, Any], n_groups: int) -> dict[str, Any]:
     return chosen | {"mini_batch_size": size}
 
 
-def _default_steps(method: str, n_groups: int) -> int | str:
+def default_steps(method: str, n_groups: int) -> int | str:
+    """Return the steps of a method that `compose` takes by default."""
     if method == "gaussian":
         return next((steps for most, steps in AUTO_STEPS.items() if n_groups <= most), MANY_STEPS)
     if method in _ADAPTIVE:

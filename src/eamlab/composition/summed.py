@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from eamlab.backend import bf, keras
 
 import numpy as np
+import tensorflow as tf
 from bayesflow.networks import TimeMLP
 from bayesflow.types import Tensor
 from keras import ops
@@ -406,13 +407,8 @@ def _programs(network: Any) -> tuple[Callable, Callable]:
 
         return ops.fori_loop(0, (n_groups + _WIDTH - 1) // _WIDTH, add, ops.zeros_like(x))
 
-    if keras.backend.backend() != "tensorflow":
-        return walk, total
-
-    import tensorflow as tf
-
-    compiled = (tf.function(f, autograph=False, jit_compile=True) for f in (walk, total))
-    return next(compiled), next(compiled)
+    first, second = (tf.function(f, autograph=False, jit_compile=True) for f in (walk, total))
+    return first, second
 
 
 def _take(groups: _Groups, index: Tensor) -> _Groups:

@@ -125,52 +125,22 @@ def conditions_log_density(
     return log_density(trials[..., 1], trials[..., 0], here["nu"], here["alpha"], here["t0"], beta)
 
 
-def _changes() -> tuple[GroupParameter, ...]:
-    return (
-        GroupParameter(
-            "mu_nu_change",
-            r"\mu_{\Delta\nu}",
-            0.0,
-            0.8,
-            "mean change of drift rate",
-            "drift change",
-        ),
-        GroupParameter(
-            "mu_log_alpha_change",
-            r"\mu_{\Delta\log\alpha}",
-            0.0,
-            0.3,
-            "mean change of log boundary separation",
-            "boundary change",
-        ),
-        GroupParameter(
-            "log_sigma_nu_change",
-            r"\log\sigma_{\Delta\nu}",
-            -1.2,
-            0.6,
-            "log sd of changes of drift rate between subjects",
-            "drift change spread",
-        ),
-        GroupParameter(
-            "log_sigma_log_alpha_change",
-            r"\log\sigma_{\Delta\log\alpha}",
-            -2.0,
-            0.6,
-            "log sd of changes of log boundary separation",
-            "boundary change spread",
-        ),
-    )
-
-
-_NU, _ALPHA, _T0 = LABORATORY.people
+_CHANGES = (  # name, symbol, prior mean and sd; meaning, label
+    ("mu_nu_change", r"\mu_{\Delta\nu}", 0.0, 0.8,
+     "mean change of drift rate", "drift change"),
+    ("mu_log_alpha_change", r"\mu_{\Delta\log\alpha}", 0.0, 0.3,
+     "mean change of log boundary separation", "boundary change"),
+    ("log_sigma_nu_change", r"\log\sigma_{\Delta\nu}", -1.2, 0.6,
+     "log sd of changes of drift rate between subjects", "drift change spread"),
+    ("log_sigma_log_alpha_change", r"\log\sigma_{\Delta\log\alpha}", -2.0, 0.6,
+     "log sd of changes of log boundary separation", "boundary change spread"),
+)  # fmt: skip
 
 TWO_CONDITIONS = Model(
     name="TWO_CONDITIONS",
-    prior=GroupPrior((*LABORATORY.prior.parameters, *_changes())),
+    prior=GroupPrior((*LABORATORY.prior.parameters, *(GroupParameter(*row) for row in _CHANGES))),
     people=(
-        _NU,
-        _ALPHA,
-        _T0,
+        *LABORATORY.people,
         PersonParameter("nu_change", r"\Delta\nu", "mu_nu_change", "log_sigma_nu_change"),
         PersonParameter(
             "log_alpha_change",

@@ -24,7 +24,7 @@ Blurton, Kesselmeier & Gondan (2012), *Journal of Mathematical Psychology* 56, 4
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -291,27 +291,27 @@ def _upper_probability(y: FloatArray, beta: FloatArray) -> FloatArray:
     return np.where(y == 0.0, beta, np.where(y > 0.0, ratio, flipped))
 
 
+_RANGES: dict[str, tuple[str, Callable[[FloatArray], NDArray[np.bool_]]]] = {
+    "choice": ("0 (lower) or 1 (upper)", lambda x: (x == 0) | (x == 1)),
+    "nu": ("finite", np.isfinite),
+    "t0": ("finite", np.isfinite),
+    "alpha": ("finite and larger than 0", lambda x: (x > 0) & np.isfinite(x)),
+    "beta": ("between 0 and 1", lambda x: (x > 0) & (x < 1)),
+}
+
+
 def _checked(**arguments: ArrayLike) -> list[FloatArray]:
     """The arguments as float64 arrays, after a check of their ranges."""
     arrays = {name: np.asarray(value, dtype=np.float64) for name, value in arguments.items()}
     for name, array in arrays.items():
         if np.isnan(array).any():
             raise ValueError(f"{name} has {int(np.isnan(array).sum())} NaN: remove these entries.")
-    _require(arrays, "choice", lambda x: (x == 0) | (x == 1), "0 (lower) or 1 (upper)")
-    _require(arrays, "nu", np.isfinite, "finite")
-    _require(arrays, "t0", np.isfinite, "finite")
-    _require(arrays, "alpha", lambda x: (x > 0) & np.isfinite(x), "finite and larger than 0")
-    _require(arrays, "beta", lambda x: (x > 0) & (x < 1), "between 0 and 1")
+    for name in arrays.keys() & _RANGES.keys():
+        needed, holds = _RANGES[name]
+        bad = arrays[name][~holds(arrays[name])]
+        if bad.size:
+            raise ValueError(f"{name} must be {needed}; got {np.unique(bad)[:3].tolist()}.")
     return list(arrays.values())
-
-
-def _require(arrays: dict[str, FloatArray], name: str, holds: Any, needed: str) -> None:
-    """Raise a ValueError when an argument that is present leaves its range."""
-    if name in arrays:
-        good = holds(arrays[name])
-        if not good.all():
-            given = np.unique(arrays[name][~good])[:3].tolist()
-            raise ValueError(f"{name} must be {needed}; got {given}.")
 
 
 @njit(cache=True, nogil=True)

@@ -99,63 +99,26 @@ def natural_start(
     return {"beta": beta_from_raw(parameters["beta_raw"], beta_concentration)}
 
 
+_PRIOR = (  # name, symbol, prior mean and sd; meaning, label
+    ("mu_nu", r"\mu_\nu", 0.5, 0.3,
+     "mean drift rate of the population", "mean drift"),
+    ("mu_log_alpha", r"\mu_{\log\alpha}", 0.0, 0.05,
+     "mean log boundary separation", "mean boundary"),
+    ("mu_log_t0", r"\mu_{\log t_0}", -1.0, 0.3,
+     "mean log non-decision time (log s)", "mean t₀"),
+    ("log_sigma_nu", r"\log\sigma_\nu", -1.0, 1.0,
+     "log sd of drift rates between subjects", "drift spread"),
+    ("log_sigma_log_alpha", r"\log\sigma_{\log\alpha}", -3.0, 1.0,
+     "log sd of log boundary separations", "boundary spread"),
+    ("log_sigma_log_t0", r"\log\sigma_{\log t_0}", -1.0, 0.3,
+     "log sd of log non-decision times", "t₀ spread"),
+    ("beta_raw", r"\beta_\mathrm{raw}", 0.0, 1.0,
+     "starting point, on the normal scale", "start"),
+)  # fmt: skip
+
 EAM = Model(
     name="EAM",
-    prior=GroupPrior(
-        (
-            GroupParameter(
-                "mu_nu", r"\mu_\nu", 0.5, 0.3, "mean drift rate of the population", "mean drift"
-            ),
-            GroupParameter(
-                "mu_log_alpha",
-                r"\mu_{\log\alpha}",
-                0.0,
-                0.05,
-                "mean log boundary separation",
-                "mean boundary",
-            ),
-            GroupParameter(
-                "mu_log_t0",
-                r"\mu_{\log t_0}",
-                -1.0,
-                0.3,
-                "mean log non-decision time (log s)",
-                "mean t₀",
-            ),
-            GroupParameter(
-                "log_sigma_nu",
-                r"\log\sigma_\nu",
-                -1.0,
-                1.0,
-                "log sd of drift rates between subjects",
-                "drift spread",
-            ),
-            GroupParameter(
-                "log_sigma_log_alpha",
-                r"\log\sigma_{\log\alpha}",
-                -3.0,
-                1.0,
-                "log sd of log boundary separations",
-                "boundary spread",
-            ),
-            GroupParameter(
-                "log_sigma_log_t0",
-                r"\log\sigma_{\log t_0}",
-                -1.0,
-                0.3,
-                "log sd of log non-decision times",
-                "t₀ spread",
-            ),
-            GroupParameter(
-                "beta_raw",
-                r"\beta_\mathrm{raw}",
-                0.0,
-                1.0,
-                "starting point, on the normal scale",
-                "start",
-            ),
-        )
-    ),
+    prior=GroupPrior(tuple(GroupParameter(*row) for row in _PRIOR)),
     people=(
         PersonParameter("nu", r"\nu", "mu_nu", "log_sigma_nu"),
         PersonParameter("alpha", r"\alpha", "mu_log_alpha", "log_sigma_log_alpha", positive=True),

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+import reprlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -361,9 +362,9 @@ class Model:
         now = json.loads(json.dumps(self.description()))
         if description == now:
             return
+        found = "; ".join(differences(description or {}, now))
         raise ValueError(
-            f"{what} was made with another model than {self.name}: "
-            f"{_difference(description or {}, now)}. Make it anew: {how}."
+            f"{what} was made with another model than {self.name}: {found}. Make it anew: {how}."
         )
 
     def sample_people(
@@ -500,17 +501,16 @@ def _identity(function: Callable) -> str:
     return f"{name} {hashlib.sha256(source.encode()).hexdigest()[:16]}"
 
 
-def _difference(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Say in which entries two descriptions differ."""
-    found = []
-    for part in now:
-        old, new = then.get(part), now[part]
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            names = sorted(k for k in {*old, *new} if old.get(k) != new.get(k))
-            found += [f"{k} was {old.get(k)}, is {new.get(k)}" for k in names]
-        elif old != new:
-            found.append(f"{part} was {old}, is {new}")
-    return "; ".join(found)
+def differences(then: Any, now: Any, where: str = "") -> Iterator[str]:
+    """Say where two descriptions, or two settings, differ: in entries of entries."""
+    if isinstance(then, Mapping) and isinstance(now, Mapping):
+        for k in {**now, **then}:
+            yield from differences(then.get(k), now.get(k), f"{where}.{k}" if where else k)
+    elif then != now:
+        yield f"{where} was {_SHORT.repr(then)}, is {_SHORT.repr(now)}"
+
+
+_SHORT = reprlib.Repr(maxstring=80)
 
 
 def seed_sequence(seed: Any) -> np.random.SeedSequence:

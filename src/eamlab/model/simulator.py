@@ -16,8 +16,7 @@ the decision time plus the non-decision time ``t0``. Three schemes draw such tri
     be drawn exactly (Devroye, 2009; Polson, Scott & Windle, 2013).
 
 Every subject owns a random stream derived from the seed and its position, so results do not
-depend on the number of threads. All compiled code stands in this one file, because numba's cache
-does not notice changes in functions imported from other files.
+depend on the number of threads.
 
 References
 ----------
@@ -39,7 +38,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -499,65 +497,8 @@ def _exact_range(first: int, last: int, subjects: NDArray, key: NDArray, data: N
         _exact_subject(subjects[j], _stream(key, j), data[j])
 
 
-@dataclass(frozen=True)
-class _Method:
-    """How to simulate: scheme, step length and longest decision time (s)."""
-
-    scheme: str
-    dt: float
-    max_time: float
-
-    def __post_init__(self) -> None:
-        if self.scheme not in SCHEMES:
-            raise ValueError(f"scheme must be one of {SCHEMES}, got {self.scheme!r}.")
-        for name in ("dt", "max_time"):
-            value = getattr(self, name)
-            if not (isinstance(value, int | float | np.number) and 0 < value < np.inf):
-                raise ValueError(f"{name} must be a positive number of seconds, got {value!r}.")
-        if self.dt > self.max_time:
-            raise ValueError(f"dt must not exceed max_time={self.max_time}, got {self.dt}.")
-
-    @property
-    def seconds(self) -> tuple[float, float]:
-        """Step length and longest decision time as compiled code takes them."""
-        return float(self.dt), float(self.max_time)
-
-
 _TRIALS_PER_THREAD = 2_000  # fewer are not worth starting a thread
 _CHUNKS_PER_THREAD = 8  # small chunks balance the load
-
-_Simulated = tuple[NDArray[np.float32], NDArray[np.bool_]]
-
-
-def _run(
-    subjects: NDArray, n_trials: int, method: _Method, seed: Seed, num_threads: int | None
-) -> _Simulated:
-    """Simulate all `subjects` (n, 4): data (n, n_trials, 2) and timed_out (n, n_trials).
-
-    The threads are Python's, not numba's: numba's may abort the process after a fork or when two
-    threads simulate at once, as a live widget beside a running cell does.
-    """
-    n, key = len(subjects), _stream_key(seed)
-    data = np.empty((n, n_trials, 2), dtype=np.float32)
-    timed_out = np.zeros((n, n_trials), dtype=bool)
-    corrected = method.scheme == "euler-maruyama-corrected"
-    dt, max_time = method.seconds
-
-    def part(first: int, last: int) -> None:
-        if method.scheme == "exact":
-            _exact_range(first, last, subjects, key, data)
-        else:
-            _euler_range(first, last, subjects, corrected, dt, max_time, key, data, timed_out)
-
-    at_once = min(num_threads or threads(), 1 + n * n_trials // _TRIALS_PER_THREAD)
-    if at_once == 1:
-        part(0, n)
-    else:
-        edges = np.linspace(0, n, _CHUNKS_PER_THREAD * at_once + 1).astype(int).tolist()
-        with ThreadPoolExecutor(at_once) as pool:
-            list(pool.map(part, edges[:-1], edges[1:]))
-    return data, timed_out
-
 
 # ------------------------------------------------------------------------------------------------
 # Public functions
@@ -617,12 +558,33 @@ def simulate_trials(
     ValueError
         If an argument is out of range, not finite, or cannot be broadcast.
     """
-    method = _Method(scheme, dt, max_time)
+    if scheme not in SCHEMES:
+        raise ValueError(f"scheme must be one of {SCHEMES}, got {scheme!r}.")
+    steps = _checked_steps(dt, max_time)
     check_count("n_trials", n_trials)
     if num_threads is not None:
         check_count("num_threads", num_threads)
     subjects, shape = _subject_table(nu, alpha, t0, beta)
-    data, timed_out = _run(subjects, n_trials, method, seed, num_threads)
+    n, key = len(subjects), _stream_key(seed)
+    data = np.empty((n, n_trials, 2), dtype=np.float32)
+    timed_out = np.zeros((n, n_trials), dtype=bool)
+    corrected = scheme == "euler-maruyama-corrected"
+
+    def part(first: int, last: int) -> None:
+        if scheme == "exact":
+            _exact_range(first, last, subjects, key, data)
+        else:
+            _euler_range(first, last, subjects, corrected, *steps, key, data, timed_out)
+
+    at_once = min(num_threads or threads(), 1 + n * n_trials // _TRIALS_PER_THREAD)
+    if at_once == 1:
+        part(0, n)
+    else:
+        # Python's threads, not numba's: these may abort the process after a fork or when two
+        # threads simulate at once, as a live widget beside a running cell does.
+        edges = np.linspace(0, n, _CHUNKS_PER_THREAD * at_once + 1).astype(int).tolist()
+        with ThreadPoolExecutor(at_once) as pool:
+            list(pool.map(part, edges[:-1], edges[1:]))
     return data.reshape(*shape, n_trials, 2), timed_out.reshape(*shape, n_trials)
 
 
@@ -660,18 +622,28 @@ def simulate_paths(
     ValueError
         If an argument is not a number or out of range.
     """
-    method = _Method("euler-maruyama", dt, max_time)
+    steps = _checked_steps(dt, max_time)
     check_count("n_paths", n_paths)
     subjects, shape = _subject_table(nu, alpha, t0, beta)
     if shape != ():
         raise ValueError(f"nu, alpha, t0, beta must be single numbers, got shape {shape}.")
-    paths = _euler_paths(n_paths, subjects[0], *method.seconds, _stream_key(seed))
+    paths = _euler_paths(n_paths, subjects[0], *steps, _stream_key(seed))
     return [(subjects[0, 2] + dt * np.arange(len(evidence)), evidence) for evidence in paths]
 
 
 # ------------------------------------------------------------------------------------------------
 # Checks
 # ------------------------------------------------------------------------------------------------
+
+
+def _checked_steps(dt: float, max_time: float) -> tuple[float, float]:
+    """Step length and longest decision time (s) as compiled code takes them."""
+    for name, value in {"dt": dt, "max_time": max_time}.items():
+        if not (isinstance(value, int | float | np.number) and 0 < value < np.inf):
+            raise ValueError(f"{name} must be a positive number of seconds, got {value!r}.")
+    if dt > max_time:
+        raise ValueError(f"dt must not exceed max_time={max_time}, got {dt}.")
+    return float(dt), float(max_time)
 
 
 def _stream_key(seed: Seed) -> NDArray[np.uint64]:

@@ -12,8 +12,7 @@ log t0 and the log boundaries of the two conditions is left:
 with :math:`A = \sum_i x_i a_i` and :math:`B = \sum_i x_i x_i^T \tau_i` of the regressors
 :math:`x_i = (1, \mathrm{code}_i)`. Each person has one table for either condition, on the same
 nodes in t0. These follow the mode along beta; those in the two log boundaries are a lattice that
-moves with the group parameters. For numba's cache all compiled functions stand in this file, as
-`eamlab.reference.quadrature` explains.
+moves with the group parameters.
 """
 
 from __future__ import annotations
@@ -29,9 +28,24 @@ from numpy.typing import NDArray
 from eamlab.compiled import njit
 from eamlab.model.density import FloatArray, log_f0_grid
 from eamlab.parallel import threaded
-from eamlab.reference.quadrature import START, Likelihood
-from eamlab.reference.subjects import Pair, offsets
-from eamlab.reference.tables import Domain, _alpha_degree, _chebyshev, _first_window
+from eamlab.reference.quadrature import (
+    START,
+    Likelihood,
+    chebyshev_row,
+    move,
+    series,
+    spacing_error,
+)
+from eamlab.reference.subjects import Pair
+from eamlab.reference.tables import (
+    Domain,
+    _alpha_degree,
+    _chebyshev,
+    _first_window,
+    along_beta,
+    joined,
+    nonnegative,
+)
 
 __all__ = ["PairDomain", "PairLikelihood", "PairTables", "build_pair_tables", "propose_pair"]
 
@@ -117,25 +131,6 @@ def _make_work(tables: PairTables) -> _Work:
 
 
 @njit(cache=True, nogil=True)
-def _chebyshev_row(x: float, out: FloatArray) -> None:
-    """Chebyshev polynomials at x."""
-    out[0] = 1.0
-    if out.size > 1:
-        out[1] = x
-    for i in range(2, out.size):
-        out[i] = 2.0 * x * out[i - 1] - out[i - 2]
-
-
-@njit(cache=True, nogil=True)
-def _series(row: FloatArray, coef: FloatArray) -> float:
-    """Value of a Chebyshev series."""
-    total = 0.0
-    for i in range(row.size):
-        total += row[i] * coef[i]
-    return total
-
-
-@njit(cache=True, nogil=True)
 def _exp_below(x: FloatArray, top: float) -> None:
     """Replace x by exp(x - top), x <= top, as its namesake in `eamlab.reference.quadrature`."""
     for i in range(x.size):
@@ -157,7 +152,7 @@ def _approximate(j: int, theta: FloatArray, tables: PairTables, work: _Work) -> 
     a, row = work.normal, work.beta_row
     for r in range(5):
         a[r, :5] = tables.precision[j, r]
-        a[r, 5] = _series(row, tables.pull[j, r])
+        a[r, 5] = series(row, tables.pull[j, r])
         a[r, r] += theta[r, 1] ** -2.0
         a[r, 5] += theta[r, 0] * theta[r, 1] ** -2.0
     # Gauss: take out drift rates and t0.
@@ -193,7 +188,7 @@ def _rows(j: int, theta: FloatArray, beta: float, tables: PairTables, work: _Wor
     np.dot(work.beta_row, coef, work.collapsed[:size])
     rows = work.collapsed[:size].reshape((n_nodes, width))
     (m, s), (mc, sc), (mt, st) = theta[2], theta[3], theta[4]
-    moved = _series(work.beta_row, tables.path[j, 0])
+    moved = series(work.beta_row, tables.path[j, 0])
     log_step = math.log(tables.y[start + 1] - tables.y[start])
     n1, n2 = tables.counts[j, 0].sum(), tables.counts[j, 1].sum()
     for k in range(n_nodes):
@@ -243,8 +238,8 @@ def _lattice(j: int, theta: FloatArray, beta: float, tables: PairTables, work: _
     at = d1 + d2
     basis, factor = work.basis, work.factor
     (low1, up1), (low2, up2) = tables.counts[j]
-    mid1 = _series(work.beta_row, tables.path[j, 1])
-    mid2 = _series(work.beta_row, tables.path[j, 2])
+    mid1 = series(work.beta_row, tables.path[j, 1])
+    mid2 = series(work.beta_row, tables.path[j, 2])
     scale = 1.5 * math.log(2.0 * math.pi) + math.log(sa * sc * theta[4, 1])
     pole1 = _pole(0.0, beta, low1 + up1, 0.0)
     pole2 = _pole(0.0, beta, low2 + up2, 0.0)
@@ -295,7 +290,7 @@ def _pair_density(j: int, theta: FloatArray, beta: float, tables: PairTables, wo
     Returns the logarithm of that value; -inf if the whole lattice is outside the windows. The
     trapezoid weight in log t0 is part of the integrand, that of the lattice is not.
     """
-    _chebyshev_row((beta - tables.beta_range[0]) / tables.beta_range[1], work.beta_row)
+    chebyshev_row((beta - tables.beta_range[0]) / tables.beta_range[1], work.beta_row)
     rows = _rows(j, theta, beta, tables, work)
     p, mass = work.p[: rows.shape[0]], work.mass
     _approximate(j, theta, tables, work)
@@ -384,12 +379,7 @@ def _doubt(n_nodes: int, top: float, work: _Work) -> float:
         return 1.0
     p, mass = work.p[:n_nodes], work.mass
     ends = _border(work, True) + p[0].sum() + p[-1].sum()
-    column = p[:, mass.argmax()]
-    k, spacing = column.argmax(), 0.0
-    if 0 < k < n_nodes - 1 and column[k - 1] * column[k + 1] < column[k] ** 2:
-        bend = math.log(max(column[k - 1] * column[k + 1], 1e-300) / column[k] ** 2)
-        spacing = 2.0 * math.exp(2.0 * math.pi**2 / bend)
-    return min(ends / mass.sum() + spacing, 1.0)
+    return min(ends / mass.sum() + spacing_error(p[:, mass.argmax()]), 1.0)
 
 
 @njit(cache=True, nogil=True)
@@ -446,8 +436,8 @@ def _peak(
     out[1] = math.exp(work.x[0, g] - 0.5 * work.x[1, g])
     out[2] = math.exp(work.x[0, g] + 0.5 * work.x[1, g])
     out[3] = beta
-    out[4] = _series(row[:d1], work.basis[:d1, g])
-    out[5] = _series(row[d1 : d1 + d2], work.basis[d1 : d1 + d2, g])
+    out[4] = series(row[:d1], work.basis[:d1, g])
+    out[5] = series(row[d1 : d1 + d2], work.basis[d1 : d1 + d2, g])
 
 
 @njit(cache=True, nogil=True)
@@ -455,20 +445,14 @@ def _metropolis(
     start: FloatArray, factor: FloatArray, normals: FloatArray, log_uniforms: FloatArray,
     tables: PairTables, beta_grid: FloatArray, prior: FloatArray, states: FloatArray,
 ) -> float:  # fmt: skip
-    """`eamlab.reference.quadrature.metropolis` on this likelihood."""
+    """Random-walk Metropolis on this likelihood, as its namesake in `quadrature`."""
     n, d = normals.shape
     work, theta = _make_work(tables), np.empty((5, 2))
     eta, proposal = start[:d].copy(), np.empty(d)
     current = float(start[d])
     accepted = 0
     for i in range(n):
-        value = 0.0
-        for r in range(d):
-            proposal[r] = eta[r]
-            for c in range(r + 1):
-                proposal[r] += factor[r, c] * normals[i, c]
-            z = (proposal[r] - prior[0, r]) / prior[1, r]
-            value -= 0.5 * z * z
+        value = move(eta, factor, normals[i], prior, proposal)
         threshold = current + log_uniforms[i]
         beta = _to_theta(proposal, beta_grid, theta)
         if abs(beta - tables.beta_range[0]) <= tables.beta_range[1]:
@@ -503,7 +487,7 @@ def propose_pair(
         beta = _to_theta(etas[s], beta_grid, theta)
         top = _pair_density(0, theta, beta, tables, work)
         worst = max(worst, _doubt(n_nodes, top, work))
-        y = tables.y[:n_nodes] + _series(work.beta_row, tables.path[0, 0])
+        y = tables.y[:n_nodes] + series(work.beta_row, tables.path[0, 0])
         weights = work.p[:n_nodes] / work.p[:n_nodes].sum()
         cumulative = np.cumsum(weights)
         f = work.factor
@@ -535,16 +519,7 @@ class PairLikelihood(Likelihood):
     """The marginal log likelihood of a study of two conditions."""
 
     tables: PairTables
-
-    def _add(self, etas: FloatArray, span: tuple[int, int], out: FloatArray) -> None:
-        _log_likelihoods(etas, span, self.tables, self.beta_grid, out, self.doubts)
-
-    def walk(self, start: FloatArray, *args: FloatArray) -> float:
-        """Continue a Markov chain; see `Likelihood.walk`."""
-        factor, normals, log_uniforms, states = args
-        prior = np.stack([self.prior.means, self.prior.sds])
-        moves = (factor, normals, log_uniforms, self.tables, self.beta_grid)
-        return _metropolis(start, *moves, prior, states)
+    _add, _walk = staticmethod(_log_likelihoods), staticmethod(_metropolis)
 
     def check(self, etas: FloatArray) -> FloatArray:
         """Share of each person's integral (J,) that is in doubt at any of a few etas (E, d).
@@ -731,9 +706,7 @@ class _Pilot:
             # d2/dy2 = slope^2 d2/dl2 - p slope d/dl
             bend[4, 4] += (h[0, 0] - p * f_y) / slope**2 - 0.5 * n * t0 * nu**2
             of_y += h[0, 0] - 0.5 * n * nu**2 * t0 * slope * (slope - p)
-        scale = np.array(self.domain.sd)[[0, 0, 2, 2, 1]]
-        values, vectors = np.linalg.eigh(bend * np.outer(scale, scale))
-        bend = (vectors * np.maximum(values, 0.0)) @ vectors.T / np.outer(scale, scale)
+        bend = nonnegative(bend, np.array(self.domain.sd)[[0, 0, 2, 2, 1]])
         bend = _TO_PAIRS.T @ bend @ _TO_PAIRS
         return bend, np.linalg.solve(_TO_PAIRS, at), _TO_PAIRS.T @ gradient, of_y
 
@@ -799,24 +772,16 @@ def _tabulate(pair: Pair, domain: Domain, shift: float, n_beta: int) -> dict[str
     pulls = [precision @ point + gradient for _, point, gradient, _ in expansions]
     pull = np.polynomial.chebyshev.chebfit(few, np.array(pulls), _PATH_DEGREE)
     places = np.polynomial.chebyshev.chebval(beta_points, path)  # (3, M)
+    betas = beta_mid + beta_half * beta_points
+    t0 = pair.first / (1.0 + np.exp(-(y + places[0][:, None])))
     coef, degrees, halves = [], [], []
     for c, part in enumerate(pair):
         done = sum(part.statistics[:2]) > 0
         degree = _alpha_degree(half[1 + c]) if done else 1
         points, to_alpha = _chebyshev(degree) if done else (np.zeros(1), np.ones((1, 1)))
         reach = half[1 + c] if done else 1e300
-        values = [
-            log_f0_grid(
-                part.lower,
-                part.upper,
-                pair.first / (1.0 + np.exp(-(y + move))),
-                np.exp(mid + (reach if done else 0.0) * points),
-                np.array([beta_mid + beta_half * beta_points[m]]),
-                shift,
-            )
-            for m, (move, mid) in enumerate(zip(places[0], places[1 + c], strict=True))
-        ]
-        table = np.concatenate(values, axis=1) @ to_alpha.T  # (K, M, D)
+        alpha = np.exp(places[1 + c][:, None] + reach * points)
+        table = along_beta(part, t0, alpha, betas, shift) @ to_alpha.T  # (K, M, D)
         coef.append(np.einsum("bm,kmd->bkd", to_beta, table))
         degrees.append(degree)
         halves.append(reach)
@@ -851,14 +816,4 @@ def build_pair_tables(
         return _tabulate(pair, domain, shift, n_beta)
 
     rows = threaded(one, pairs, "tables", progress)
-    flat = {k: np.concatenate([r[k] for r in rows]) for k in ("y", "coef")}
-    stacked = ("degree", "path", "half", "first", "counts", "totals", "precision", "pull")
-    return PairTables(
-        node_start=offsets([r["y"].size for r in rows]),
-        coef_start=offsets([r["coef"].size for r in rows]),
-        beta_range=np.array(domain.beta_range),
-        shift=shift,
-        n_beta=n_beta,
-        **flat,
-        **{k: np.array([r[k] for r in rows]) for k in stacked},
-    )
+    return PairTables(**joined(rows, domain), shift=shift, n_beta=n_beta)

@@ -127,8 +127,11 @@ def _draw_subject(
     chosen = _independence_chain(log_p - log_q, np.log(rng.random(log_q.shape)))
     log_alpha, y = points[np.arange(len(etas)), chosen].T
     t0 = subject.first / (1.0 + np.exp(-y))
-    mode, sd = _drift_moments(subject, theta, log_alpha, t0, shift)
-    nu = mode + sd * rng.standard_normal(len(etas))
+    # The drift given everything else is normal.
+    slope, b = _slope_and_sum(subject, log_alpha, t0, theta[:, START], shift)
+    precision = b + theta[:, 1] ** -2.0
+    mode = (slope + theta[:, 0] * theta[:, 1] ** -2.0) / precision
+    nu = mode + precision**-0.5 * rng.standard_normal(len(etas))
     return {"nu": nu, "alpha": np.exp(log_alpha), "t0": t0}, doubt
 
 
@@ -250,15 +253,6 @@ def _slope_and_sum(
     n0, n1, total = subject.statistics
     slope = np.exp(log_alpha) * (n1 - (n0 + n1) * beta) + shift * (n1 - n0)
     return slope, total - (n0 + n1) * t0
-
-
-def _drift_moments(
-    subject: Subject, theta: FloatArray, log_alpha: FloatArray, t0: FloatArray, shift: float
-) -> tuple[FloatArray, FloatArray]:
-    """Mean and sd of the drift given everything else: it is normal."""
-    slope, b = _slope_and_sum(subject, log_alpha, t0, theta[:, START], shift)
-    precision = b + theta[:, 1] ** -2.0
-    return (slope + theta[:, 0] * theta[:, 1] ** -2.0) / precision, precision**-0.5
 
 
 def _independence_chain(log_ratio: FloatArray, log_uniforms: FloatArray) -> NDArray[np.int64]:

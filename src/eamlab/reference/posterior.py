@@ -250,13 +250,20 @@ def _scouted(
     count = min(_SCOUTS, len(subjects))
     some = [subjects[j] for j in rng.choice(len(subjects), count, replace=False)]
     scout = _likelihood(some, model, domain_of(model), shift, progress)
-    chains = chains_from_prior(scout, rng, progress)
-    chains.adapt((300, 300, 500))
-    draws = _flat(chains.run(1500, "scouting")[:, :, :-1])
-    mean, cov = draws.mean(axis=0), np.cov(draws.T)
+    mean, cov = _moments(scout, 1500, rng, progress)
     domain = domain_of(model).around(mean, np.sqrt(np.diag(cov)))
     likelihood = _likelihood(subjects, model, domain, shift, progress)
     return likelihood, (mean, cholesky_factor(cov * count / len(subjects)))
+
+
+def _moments(
+    likelihood: Likelihood, n: int, rng: np.random.Generator, progress: bool | None
+) -> tuple[FloatArray, FloatArray]:
+    """Mean and covariance of the posterior, from short chains."""
+    chains = chains_from_prior(likelihood, rng, progress)
+    chains.adapt((300, 300, 500))
+    draws = _flat(chains.run(n, "scouting")[:, :, :-1])
+    return draws.mean(axis=0), np.cov(draws.T)
 
 
 def _draw(
@@ -271,10 +278,8 @@ def _draw(
     chains = None
     if method == "importance":
         if start is None:
-            chains = chains_from_prior(likelihood, rng, progress)
-            chains.adapt((300, 300, 500))
-            draws = _flat(chains.run(1000, "scouting")[:, :, :-1])
-            start = draws.mean(axis=0), cholesky_factor(np.cov(draws.T))
+            mean, cov = _moments(likelihood, 1000, rng, progress)
+            start = mean, cholesky_factor(cov)
         x, factor = laplace(likelihood.log_posterior, *start)
         n = max(1500, int(1.5 * num_samples))
         draws, weights, k_hat = importance_sample(likelihood.log_posterior, x, factor, n, rng)

@@ -16,7 +16,7 @@ where many trials make a likelihood narrow. :math:`F_j` comes from tables that
 `eamlab.reference.tables` makes once per study.
 
 All compiled code that reads the tables stands in this module, the inner loops of the samplers
-included: numba's cache on disk would not notice when a function or type of another file changes.
+included.
 """
 
 from __future__ import annotations
@@ -42,8 +42,11 @@ __all__ = [
     "Likelihood",
     "Tables",
     "beta_table",
-    "metropolis",
+    "chebyshev_row",
+    "move",
     "propose_subject",
+    "series",
+    "spacing_error",
 ]
 
 N_PERSON = 3
@@ -59,7 +62,7 @@ _N_ALPHA = 12
 _ALPHA_STEP = 0.88
 # Nodes are placed anew while this share of an integral is in doubt, at most so many times.
 _WELL_PLACED = 5e-3
-# Relative size of the neighbors of a normal curve's peak at which `_spacing_error` is that much.
+# Relative size of the neighbors of a normal curve's peak at which `spacing_error` is that much.
 _STEEPEST = math.exp(2.0 * math.pi**2 / math.log(0.5 * _WELL_PLACED))
 _MOST_PLACEMENTS = 8
 _KERNEL_WIDTH = 0.6  # of the proposal's normal kernels, in grid steps
@@ -113,7 +116,7 @@ def _alpha_normal(
 
 
 @njit(cache=True, nogil=True)
-def _chebyshev_row(x: float, out: FloatArray) -> None:
+def chebyshev_row(x: float, out: FloatArray) -> None:
     """Chebyshev polynomials at x."""
     out[0] = 1.0
     out[1] = x
@@ -122,7 +125,7 @@ def _chebyshev_row(x: float, out: FloatArray) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _series(row: FloatArray, coef: FloatArray) -> float:
+def series(row: FloatArray, coef: FloatArray) -> float:
     """Value of a Chebyshev series."""
     total = 0.0
     for i in range(row.size):
@@ -140,7 +143,7 @@ def _alpha_grid(
     """
     n0, n1 = tables.counts[j]
     m_nu, s_nu, m_a, s_a, m_t, s_t, beta = theta
-    mid, half = _series(work.beta_row, tables.path[j, :, 0]), tables.half[j]
+    mid, half = series(work.beta_row, tables.path[j, :, 0]), tables.half[j]
     degree = tables.degree[j]
     shift = tables.shift
     basis = work.basis
@@ -182,7 +185,7 @@ def _t0_nodes(j: int, tables: Tables, work: _Work) -> tuple[FloatArray, FloatArr
     if not tables.moves[j]:
         span = slice(start, stop)
         return tables.log_t0[span], tables.log_weight[span], tables.decision_sum[span]
-    moved = _series(work.beta_row, tables.path[j, :, 1])
+    moved = series(work.beta_row, tables.path[j, :, 1])
     n = tables.counts[j].sum()
     total = tables.decision_sum[start] + n * math.exp(tables.log_t0[start])
     log_step = math.log(tables.y[start + 1] - tables.y[start])
@@ -200,7 +203,7 @@ def _t0_nodes(j: int, tables: Tables, work: _Work) -> tuple[FloatArray, FloatArr
 def _subject_rows(j: int, theta: FloatArray, tables: Tables, work: _Work) -> FloatArray:
     """Polynomials in log alpha (K, D + 3) at this beta, with the other terms of the integrand."""
     m_nu, s_nu, m_a, s_a, m_t, s_t, beta = theta
-    _chebyshev_row((beta - tables.beta_range[0]) / tables.beta_range[1], work.beta_row)
+    chebyshev_row((beta - tables.beta_range[0]) / tables.beta_range[1], work.beta_row)
     log_t0, log_weight, decision_sum = _t0_nodes(j, tables, work)
     n_nodes = tables.node_start[j + 1] - tables.node_start[j]
     width = tables.degree[j] + 3
@@ -286,12 +289,12 @@ def _doubt(first: int, last: int, p: FloatArray, mass: FloatArray) -> float:
     if last <= first:
         return 1.0
     ends = mass[first] + mass[last - 1] + p[0].sum() + p[-1].sum()
-    spacing = _spacing_error(mass) + _spacing_error(p[:, mass.argmax()])
+    spacing = spacing_error(mass) + spacing_error(p[:, mass.argmax()])
     return min(ends / mass.sum() + spacing, 1.0)
 
 
 @njit(cache=True, nogil=True)
-def _spacing_error(p: FloatArray) -> float:
+def spacing_error(p: FloatArray) -> float:
     """Relative error of a trapezoid sum of a normal curve with the curvature of p at its peak."""
     k = p.argmax()
     if k == 0 or k == p.size - 1 or p[k - 1] * p[k + 1] >= p[k] ** 2:
@@ -365,7 +368,7 @@ def _make_work(tables: Tables) -> _Work:
 
 
 # --------------------------------------------------------------------------------------------------
-# The likelihood of a study
+# Inner loops: many group parameters, the samplers' walks, and the proposals of one subject
 # --------------------------------------------------------------------------------------------------
 
 
@@ -420,97 +423,31 @@ def _peak(
     log_t0 = _t0_nodes(j, tables, work)[0]
     k, g = divmod(work.p[:n_nodes].argmax(), _N_ALPHA)
     row = work.collapsed[k * (degree + 3) : k * (degree + 3) + degree]
-    value = _series(row, work.basis[:degree, g])
+    value = series(row, work.basis[:degree, g])
     return math.exp(log_t0[k]), math.exp(work.log_alpha[g]), theta[START], value
 
 
-@lru_cache(maxsize=8)
-def beta_table(concentration: float) -> FloatArray:
-    """Interpolation table of `beta_from_raw`, accurate to 2e-9."""
-    raw = np.linspace(-6.5, 6.5, 8001)
-    return np.stack([raw, beta_from_raw(raw, concentration)])
-
-
-class Likelihood:
-    """The marginal log likelihood of a study as a function of arrays of group parameters.
-
-    `prior` has these in the order of `eamlab.reference.subjects.coordinates`.
-    """
-
-    def __init__(
-        self,
-        subjects: Sequence[Any],
-        tables: Any,
-        prior: GroupPrior,
-        beta_grid: FloatArray,
-        progress: bool | None = None,
-    ) -> None:
-        self.subjects, self.tables = subjects, tables
-        self.prior, self.beta_grid = prior, beta_grid
-        self.n_subjects = len(subjects)
-        self.doubts = np.zeros(self.n_subjects)
-        self._progress = progress
-
-    def __call__(self, etas: FloatArray, label: str = "posterior") -> FloatArray:
-        """Log likelihoods (E,) at group parameters (E, d)."""
-        etas = np.ascontiguousarray(etas, dtype=np.float64)
-        bounds = np.linspace(0, self.n_subjects, self._n_chunks(len(etas)) + 1).astype(int)
-
-        def part(k: int) -> FloatArray:
-            out = np.zeros(len(etas))
-            self._add(etas, (bounds[k], bounds[k + 1]), out)
-            return out
-
-        return np.sum(threaded(part, range(len(bounds) - 1), label, self._progress), axis=0)
-
-    def _add(self, etas: FloatArray, span: tuple[int, int], out: FloatArray) -> None:
-        _log_likelihoods(etas, span, self.tables, self.beta_grid, out, self.doubts)
-
-    def walk(
-        self,
-        start: FloatArray,
-        factor: FloatArray,
-        normals: FloatArray,
-        log_uniforms: FloatArray,
-        states: FloatArray,
-    ) -> float:
-        """Continue a Markov chain from `start`: fill states (n, d + 1), return the acceptance."""
-        prior = np.stack([self.prior.means, self.prior.sds])
-        moves = (factor, normals, log_uniforms, self.tables, self.beta_grid)
-        return metropolis(start, *moves, prior, states)
-
-    def _n_chunks(self, n_etas: int) -> int:
-        return int(np.clip(n_etas * self.n_subjects // 2000, 1, min(64, self.n_subjects)))
-
-    def check(self, etas: FloatArray) -> FloatArray:
-        """Share of each subject's integral (J,) that is in doubt at any of a few etas (E, d).
-
-        Tables that follow the mode are held against the trials themselves, at the largest value.
-        """
-        self.doubts[:] = 0.0
-        self(etas)
-        for j in np.flatnonzero(self.tables.moves):
-            lower, upper = self.subjects[int(j)]
-            for eta in etas:
-                *point, value = _peak(j, eta, self.tables, self.beta_grid)
-                t0, alpha, beta = np.array(point)[:, None]
-                direct = log_f0_grid(lower, upper, t0, alpha, beta, self.tables.shift).item()
-                self.doubts[j] = max(self.doubts[j], min(abs(direct - value), 1.0))
-        return self.doubts
-
-    def log_posterior(self, etas: FloatArray, label: str = "posterior") -> FloatArray:
-        """Log prior plus log likelihood (E,); -inf where the evaluator's range is left."""
-        value = self(etas, label) + self.prior.log_prob(etas)
-        return np.where(np.isnan(value), -np.inf, value)
-
-
-# --------------------------------------------------------------------------------------------------
-# Inner loops of the samplers, here for numba's cache (see the top): of `samplers` and `individual`
-# --------------------------------------------------------------------------------------------------
+@njit(cache=True, nogil=True)
+def move(
+    eta: FloatArray,
+    factor: FloatArray,
+    normals: FloatArray,
+    prior: FloatArray,
+    proposal: FloatArray,
+) -> float:
+    """Fill a random walk's proposal; return its log prior density, up to a constant."""
+    value = 0.0
+    for r in range(eta.size):
+        proposal[r] = eta[r]
+        for c in range(r + 1):
+            proposal[r] += factor[r, c] * normals[c]
+        z = (proposal[r] - prior[0, r]) / prior[1, r]
+        value -= 0.5 * z * z
+    return value
 
 
 @njit(cache=True, nogil=True)
-def metropolis(
+def _metropolis(
     start: FloatArray,
     factor: FloatArray,
     normals: FloatArray,
@@ -522,19 +459,12 @@ def metropolis(
 ) -> float:
     """Random-walk Metropolis; fills states (n, d + 1) with eta and its log posterior."""
     n = normals.shape[0]
-    work = _make_work(tables)
-    theta = np.empty(N_GROUP)
+    work, theta = _make_work(tables), np.empty(N_GROUP)
     eta, proposal = start[:N_GROUP].copy(), np.empty(N_GROUP)
     current = start[N_GROUP]
     accepted = 0
     for i in range(n):
-        value = 0.0
-        for r in range(N_GROUP):
-            proposal[r] = eta[r]
-            for c in range(r + 1):
-                proposal[r] += factor[r, c] * normals[i, c]
-            z = (proposal[r] - prior[0, r]) / prior[1, r]
-            value -= 0.5 * z * z
+        value = move(eta, factor, normals[i], prior, proposal)
         threshold = current + log_uniforms[i]
         fits = _to_theta(proposal, beta_grid, theta)
         if fits and abs(theta[START] - tables.beta_range[0]) <= tables.beta_range[1]:
@@ -568,7 +498,7 @@ def propose_subject(
     for s in range(theta.shape[0]):
         first, last, step, _ = _subject_density(0, theta[s], tables, work)
         worst = max(worst, _doubt(first, last, work.p[:n_nodes], work.mass))
-        y = tables.y[:n_nodes] + _series(work.beta_row, tables.path[0, :, 1])
+        y = tables.y[:n_nodes] + series(work.beta_row, tables.path[0, :, 1])
         width_a = _KERNEL_WIDTH * step
         weights = work.p[:n_nodes, first:last] / work.p[:n_nodes, first:last].sum()
         cumulative = np.cumsum(weights)
@@ -589,3 +519,88 @@ def propose_subject(
                 density += near * math.exp(-0.5 * z * z)
             log_q[s, i] = math.log(density + 1e-300) - math.log(width_a * width_y)
     return points, log_q, worst
+
+
+# --------------------------------------------------------------------------------------------------
+# The likelihood of a study
+# --------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=8)
+def beta_table(concentration: float) -> FloatArray:
+    """Interpolation table of `beta_from_raw`, accurate to 2e-9."""
+    raw = np.linspace(-6.5, 6.5, 8001)
+    return np.stack([raw, beta_from_raw(raw, concentration)])
+
+
+class Likelihood:
+    """The marginal log likelihood of a study as a function of arrays of group parameters.
+
+    `prior` has these in the order of `eamlab.reference.subjects.coordinates`.
+    """
+
+    _add, _walk = staticmethod(_log_likelihoods), staticmethod(_metropolis)
+
+    def __init__(
+        self,
+        subjects: Sequence[Any],
+        tables: Any,
+        prior: GroupPrior,
+        beta_grid: FloatArray,
+        progress: bool | None = None,
+    ) -> None:
+        self.subjects, self.tables = subjects, tables
+        self.prior, self.beta_grid = prior, beta_grid
+        self.n_subjects = len(subjects)
+        self.doubts = np.zeros(self.n_subjects)
+        self._progress = progress
+
+    def __call__(self, etas: FloatArray, label: str = "posterior") -> FloatArray:
+        """Log likelihoods (E,) at group parameters (E, d)."""
+        etas = np.ascontiguousarray(etas, dtype=np.float64)
+        most = min(64, self.n_subjects)
+        n_chunks = int(np.clip(len(etas) * self.n_subjects // 2000, 1, most))
+        bounds = np.linspace(0, self.n_subjects, n_chunks + 1).astype(int)
+
+        def part(k: int) -> FloatArray:
+            out = np.zeros(len(etas))
+            span = (bounds[k], bounds[k + 1])
+            self._add(etas, span, self.tables, self.beta_grid, out, self.doubts)
+            return out
+
+        return np.sum(threaded(part, range(len(bounds) - 1), label, self._progress), axis=0)
+
+    def walk(
+        self,
+        start: FloatArray,
+        factor: FloatArray,
+        normals: FloatArray,
+        log_uniforms: FloatArray,
+        states: FloatArray,
+    ) -> float:
+        """Continue a Markov chain from `start`: fill states (n, d + 1), return the acceptance."""
+        prior = np.stack([self.prior.means, self.prior.sds])
+        moves = (factor, normals, log_uniforms, self.tables, self.beta_grid)
+        acceptance: float = self._walk(start, *moves, prior, states)
+        return acceptance
+
+    def check(self, etas: FloatArray) -> FloatArray:
+        """Share of each subject's integral (J,) that is in doubt at any of a few etas (E, d).
+
+        Tables that follow the mode are held against the trials themselves, at the largest value.
+        """
+        self.doubts[:] = 0.0
+        self(etas)
+        for j in np.flatnonzero(self.tables.moves):
+            lower, upper = self.subjects[int(j)]
+            for eta in etas:
+                *point, value = _peak(j, eta, self.tables, self.beta_grid)
+                t0, alpha, beta = np.array(point)[:, None]
+                direct = log_f0_grid(lower, upper, t0, alpha, beta, self.tables.shift).item()
+                self.doubts[j] = max(self.doubts[j], min(abs(direct - value), 1.0))
+        return self.doubts
+
+    def log_posterior(self, etas: FloatArray, label: str = "posterior") -> FloatArray:
+        """Log prior plus log likelihood (E,); -inf where the evaluator's range is left."""
+        value = self(etas, label) + self.prior.log_prob(etas)
+        return np.where(np.isnan(value), -np.inf, value)

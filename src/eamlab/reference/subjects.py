@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from eamlab.model.conditions import CONDITIONS, conditions_log_density
 from eamlab.model.density import FloatArray
@@ -22,7 +20,6 @@ __all__ = [
     "boundary_shift",
     "coordinates",
     "has_conditions",
-    "offsets",
     "subjects_of",
 ]
 
@@ -120,8 +117,3 @@ def boundary_shift(em_dt: float | None) -> float:
     if not (np.isscalar(em_dt) and 0.0 < em_dt < 0.1):
         raise ValueError(f"em_dt must be a step length in (0, 0.1) seconds or None; got {em_dt!r}.")
     return BOUNDARY_SHIFT * math.sqrt(em_dt)
-
-
-def offsets(sizes: Sequence[int]) -> NDArray[np.int64]:
-    """Where each of several arrays starts when laid end to end, and where the last one ends."""
-    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)

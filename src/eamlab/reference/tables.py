@@ -22,9 +22,9 @@ from eamlab.model.eam import beta_from_raw
 from eamlab.model.model import Model
 from eamlab.parallel import threaded
 from eamlab.reference.quadrature import N_PERSON, START, Tables
-from eamlab.reference.subjects import Subject, coordinates, offsets
+from eamlab.reference.subjects import Subject, coordinates
 
-__all__ = ["Domain", "build_tables"]
+__all__ = ["Domain", "along_beta", "build_tables", "joined", "nonnegative"]
 
 # Spacing of the t0 nodes in units of the narrowest conditional sd; see `_t0_nodes`.
 _T0_STEP = 1.15
@@ -429,18 +429,9 @@ def _tabulate(subject: Subject, domain: Domain, shift: float, n_beta: int) -> di
     degree = _alpha_degree(half)
     points, to_alpha = _chebyshev(degree)
     log_t0 = np.log(subject.first) - np.logaddexp(0.0, -y)
-    values = [
-        log_f0_grid(
-            subject.lower,
-            subject.upper,
-            subject.first / (1.0 + np.exp(-(y + move))),
-            np.exp(mid + half * points),
-            betas[m : m + 1],
-            shift,
-        )
-        for m, (mid, move) in enumerate(path)
-    ]
-    coef = np.matmul(to_beta, np.concatenate(values, axis=1) @ to_alpha.T)
+    t0 = subject.first / (1.0 + np.exp(-(y + path[:, 1:])))
+    alpha = np.exp(path[:, :1] + half * points)
+    coef = np.matmul(to_beta, along_beta(subject, t0, alpha, betas, shift) @ to_alpha.T)
     return {
         "y": y,
         "log_t0": log_t0,
@@ -458,6 +449,15 @@ def _tabulate(subject: Subject, domain: Domain, shift: float, n_beta: int) -> di
     }
 
 
+def along_beta(
+    subject: Subject, t0: FloatArray, alpha: FloatArray, betas: FloatArray, shift: float
+) -> FloatArray:
+    """`log_f0_grid` (K, M, D) at nodes t0 (M, K) and alpha (M, D) that move with beta (M,)."""
+    rows = zip(t0, alpha, betas[:, None], strict=True)
+    values = [log_f0_grid(subject.lower, subject.upper, *nodes, shift) for nodes in rows]
+    return np.concatenate(values, axis=1)
+
+
 def _padded(coef: FloatArray) -> FloatArray:
     """Coefficients (K, M, D) laid out flat as (M, K, D + 3).
 
@@ -472,10 +472,15 @@ def _likelihood_precision(cov: FloatArray, domain: Domain) -> FloatArray:
     ridge = 1e-9 * np.diag(np.asarray(domain.sd) ** 2)
     posterior = np.linalg.inv(cov + ridge)
     prior = np.asarray(domain.sd) ** -2.0
-    values, vectors = np.linalg.eigh((posterior - np.diag(prior)) * np.outer(domain.sd, domain.sd))
-    scaled = (vectors * np.maximum(values, 0.0)) @ vectors.T
-    precision: FloatArray = scaled / np.outer(domain.sd, domain.sd)
-    return precision
+    return nonnegative(posterior - np.diag(prior), np.asarray(domain.sd))
+
+
+def nonnegative(precision: FloatArray, sd: FloatArray) -> FloatArray:
+    """A precision without what is negative in it, in units of these sds."""
+    units = np.outer(sd, sd)
+    values, vectors = np.linalg.eigh(precision * units)
+    clipped: FloatArray = (vectors * np.maximum(values, 0.0)) @ vectors.T / units
+    return clipped
 
 
 def build_tables(
@@ -491,18 +496,18 @@ def build_tables(
 
     chunks = np.array_split(np.arange(len(subjects)), max(1, len(subjects) // 50))
     rows = [row for rows in threaded(part, chunks, "tables", progress) for row in rows]
-    flat = {k: np.concatenate([r[k] for r in rows]) for k in _FLAT_FIELDS}
-    stacked = {k: np.array([r[k] for r in rows]) for k in _STACKED_FIELDS}
-    return Tables(
-        node_start=offsets([r["log_t0"].size for r in rows]),
-        coef_start=offsets([r["coef"].size for r in rows]),
-        beta_range=np.array(domain.beta_range),
-        shift=shift,
-        n_beta=n_beta,
-        **flat,
-        **stacked,
-    )
+    return Tables(**joined(rows, domain), shift=shift, n_beta=n_beta)
 
 
-_FLAT_FIELDS = ("y", "log_t0", "log_weight", "decision_sum", "coef")
-_STACKED_FIELDS = ("degree", "moves", "path", "half", "first", "counts", "precision", "pull")
+def joined(rows: Sequence[dict[str, Any]], domain: Domain) -> dict[str, Any]:
+    """Fields of all subjects' tables: stacked, or laid end to end where subjects differ in size."""
+    starts = {
+        k: np.cumsum([0, *(r[part].size for r in rows)], dtype=np.int64)
+        for k, part in (("node_start", "y"), ("coef_start", "coef"))
+    }
+    join = {k: np.concatenate if k in _END_TO_END else np.array for k in rows[0]}
+    fields = {k: join[k]([r[k] for r in rows]) for k in rows[0]}
+    return starts | fields | {"beta_range": np.array(domain.beta_range)}
+
+
+_END_TO_END = ("y", "log_t0", "log_weight", "decision_sum", "coef")

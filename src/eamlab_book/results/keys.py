@@ -35,6 +35,13 @@ def key_of(study: Study, model: Model, num_samples: int, seed: int) -> Draws:
     return draws
 
 
+def quiet_key(study: Study, model: Model, num_samples: int, seed: int) -> Draws:
+    """Return the exact posterior, whose warnings are kept in it and stored."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return exact(study, model, num_samples, seed=seed, progress=False)
+
+
 def make_demo(workshop: Workshop, result: Result) -> dict[str, Any]:
     """Return the card of a demonstration study, and write its draws."""
     settings = result.settings
@@ -75,9 +82,7 @@ def make_sbc(workshop: Workshop, result: Result) -> dict[str, Any]:
 def calibrate_one(workshop: Workshop, settings: SBCSettings, index: int) -> dict[str, Any]:
     """Return ranks and moments of study `index`; the seed of its posterior is the index."""
     study = _drawn(sbc_studies, workshop.model, settings)[index]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # kept in .warnings and stored
-        key = exact(study, workshop.model, settings.num_samples, seed=index, progress=False)
+    key = quiet_key(study, workshop.model, settings.num_samples, index)
     names = workshop.model.prior.names
     return {
         "ranks": {k: int((key[k] < study.truth[k]).sum()) for k in names},
@@ -101,11 +106,6 @@ def lapsing_key(
 ) -> dict[str, Any]:
     """Return one study's part of `make_lapses`."""
     study = lapsing_study(settings, index, share)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # kept in .warnings and stored
-        key = exact(
-            study, workshop.model, settings.num_samples, seed=settings.posterior_seed,
-            progress=False,
-        )  # fmt: skip
+    key = quiet_key(study, workshop.model, settings.num_samples, settings.posterior_seed)
     unusual = check(key, study).unusual
     return {"mean": key.mean, "sd": key.sd, "warnings": list(key.warnings), "unusual": unusual}

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-
-from eamlab.backend import keras
 
 import numpy as np
 from tqdm import tqdm
 
 from eamlab.composition.posterior import compose
-from eamlab.quality import calibration_and_recovery
-from eamlab.reference.posterior import exact
+from eamlab.quality import calibration_and_recovery, people_drawn
 from eamlab.study import Study, simulate
+from eamlab_book.results.keys import quiet_key
 from eamlab_book.results.workshop import Result, Workshop
 
 __all__ = ["ModelGradeSettings", "graded", "make_model_grades"]
@@ -51,9 +48,7 @@ def model_key(
 ) -> dict[str, Any]:
     """Return moments and warnings of the exact posterior of a study."""
     study, start = graded(workshop, settings, n_subjects, index), time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # kept in .warnings and stored
-        key = exact(study, workshop.model, settings.num_samples, seed=index, progress=False)
+    key = quiet_key(study, workshop.model, settings.num_samples, index)
     seconds = time.perf_counter() - start
     return {"mean": key.mean, "sd": key.sd, "warnings": key.warnings, "seconds": seconds}
 
@@ -106,8 +101,5 @@ def calibrated_people(
 ) -> dict[str, dict[str, float]]:
     """Return `calibration_and_recovery` of people from as many populations, with known groups."""
     data = workshop.model.sample(n_people, 1, n_trials, seed=(seed + n_trials))
-    data["sim_data"] = data["sim_data"][:, 0]
-    given = {k: data[k] for k in ("sim_data", *workshop.model.prior.names)}
-    generator = keras.random.SeedGenerator(seed)
-    drawn = workshop.network(network).sample(num_samples=199, conditions=given, seed=generator)
+    drawn = people_drawn(workshop.network(network), data, 199, seed)
     return calibration_and_recovery(drawn, data, workshop.model.person_names)

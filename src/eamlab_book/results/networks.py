@@ -13,7 +13,7 @@ from eamlab.training import train
 from eamlab.workflows import NetworkSettings, TrainingSettings, file_hash
 from eamlab_book.network_file import network_script
 from eamlab_book.results.workshop import Result, Workshop
-from eamlab_book.stored import check_record, command, sha256_of
+from eamlab_book.stored import check_record, command, sha256_of, write_whole
 
 __all__ = ["Training", "check_network", "check_script", "make_network", "make_script"]
 
@@ -74,12 +74,8 @@ def check_network(workshop: Workshop, result: Result) -> None:
 
 def make_script(workshop: Workshop, result: Result) -> None:
     """Write a network as the script that runs it in a page."""
-    target = workshop.path(result.files[0])
-    target.parent.mkdir(exist_ok=True)
-    partial = target.with_suffix(".partial")
     text = network_script(workshop.network(result.needs[0]))
-    partial.write_text(text, encoding="utf-8", newline="\n")
-    partial.replace(target)
+    write_whole(workshop.path(result.files[0]), text)
 
 
 def check_script(workshop: Workshop, result: Result) -> None:

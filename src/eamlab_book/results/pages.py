@@ -14,7 +14,7 @@ import pandas as pd
 from eamlab.model.model import Model
 from eamlab.study import Study, simulate
 from eamlab_book.results.workshop import ROOT, Result, Workshop
-from eamlab_book.stored import command
+from eamlab_book.stored import command, write_whole
 from eamlab_book.studies import Demo, DemoSettings, load_demo
 from eamlab_book.widgets.lab import stored_script
 
@@ -245,8 +245,7 @@ _HEAD = """
 def make_table(workshop: Workshop, result: Result) -> None:
     """Write the table into the README, between two comments."""
     readme = workshop.path(result.files[0])
-    text = _TABLE.sub(lambda _: chapter_table(), readme.read_text(encoding="utf-8"))
-    readme.write_text(text, encoding="utf-8")
+    write_whole(readme, _TABLE.sub(lambda _: chapter_table(), readme.read_text(encoding="utf-8")))
 
 
 def check_table(workshop: Workshop, result: Result) -> None:
@@ -280,7 +279,7 @@ def chapter_table() -> str:
 
 def make_lab(workshop: Workshop, result: Result) -> None:
     """Write the script that holds an example file and a population."""
-    workshop.path(result.files[0]).write_text(_lab(workshop), encoding="utf-8", newline="\n")
+    write_whole(workshop.path(result.files[0]), _lab(workshop))
 
 
 def check_lab(workshop: Workshop, result: Result) -> None:

@@ -34,6 +34,7 @@ __all__ = ["NETWORKS", "RESULTS"]
 _DATA = "src/eamlab_book/data"
 _SHIPPED = "src/eamlab/weights"
 _ENGINE = "src/eamlab_book/widgets/js/engine"
+_BY_OTHERS: dict[str, Any] = {"packages": independent.PACKAGES}
 
 
 def _network(
@@ -59,28 +60,23 @@ def _network(
     return Result(name, files, make, settings, seconds, needs, check, model=model)
 
 
+def _stored(
+    name: str, make: Any, settings: Any, seconds: float, *needs: str, file: str = "", **more: Any
+) -> Result:
+    """A result in the package's data, with one more file if there is one."""
+    files = (f"{_DATA}/{name}.json", file) if file else (f"{_DATA}/{name}.json",)
+    return Result(name, files, make, settings, seconds, needs, **more)
+
+
 def _demo(n_subjects: int, seconds: float) -> Result:
-    name = f"demo_J{n_subjects}"
-    files = (f"{_DATA}/{name}.json", f"{_DATA}/{name}.npz")
-    return Result(name, files, keys.make_demo, DemoSettings(n_subjects), seconds)
+    name, settings = f"demo_J{n_subjects}", DemoSettings(n_subjects)
+    return _stored(name, keys.make_demo, settings, seconds, file=f"{_DATA}/{name}.npz")
 
 
-def _stored(name: str, make: object, settings: object, seconds: float, *needs: str) -> Result:
-    return Result(name, (f"{_DATA}/{name}.json",), make, settings, seconds, needs)  # type: ignore[arg-type]
-
-
-def _script(network: Result) -> Result:
-    name = network.name
-    return Result(
-        f"{name}.weights",
-        (f"{_ENGINE}/{name}.weights.js",),
-        networks.make_script,
-        None,
-        5,
-        (name,),
-        check=networks.check_script,
-        model=network.model,
-    )
+def _script(of: Result) -> Result:
+    name, files = f"{of.name}.weights", (f"{_ENGINE}/{of.name}.weights.js",)
+    make, check = networks.make_script, networks.check_script
+    return Result(name, files, make, None, 5, (of.name,), check, model=of.model)
 
 
 def _pair(
@@ -137,57 +133,29 @@ RESULTS = (
     ),
     _stored("films", widgets.make_films, FilmSettings(), 20, "global", *_DEMOS[:3]),
     _stored("grades", grades.make_grades, GradeSettings(), 7200, "global", "global-pooled"),
-    _stored(
-        "certificates", grades.make_certificates, CertificateSettings(), 3000, "eam", "grades"
-    ),
+    _stored("certificates", grades.make_certificates, CertificateSettings(), 3000, "eam", "grades"),
     _stored("discretization", grades.make_discretization, DiscretizationSettings(), 600),
     _stored("tuning", grades.make_tuning, TuningSettings(), 600, "global"),
     _stored("levers", grades.make_levers, LeverSettings(), 1800, "global"),
     *(
-        replace(
-            _stored(exact_sbc_name(*of), keys.make_sbc, s, 1000),
-            model=MODELS[s.model] if s.model else None,
-        )
+        _stored(exact_sbc_name(*of), keys.make_sbc, s, 1000, model=MODELS.get(s.model or ""))
         for of, s in EXACT_SBC.items()
     ),
-    Result(
+    _stored(
         "grades_laboratory",
-        (f"{_DATA}/grades_laboratory.json",),
         models.make_model_grades,
         models.ModelGradeSettings(),
         3600,
-        ("laboratory", "laboratory-local"),
+        *("laboratory", "laboratory-local"),
         model=LABORATORY,
     ),
     _stored("sbc_composed", grades.make_sbc_composed, ComposedSBCSettings(), 250, "global"),
-    Result(
-        "independent",
-        (f"{_DATA}/independent.json",),
-        independent.make_independent,
-        ComparisonSettings(),
-        630,
-        packages=independent.PACKAGES,
-    ),
+    _stored("independent", independent.make_independent, ComparisonSettings(), 630, **_BY_OTHERS),
     *(
-        Result(
-            name,
-            (f"{_DATA}/{name}.json",),
-            independent.make_real,
-            settings,
-            1500,
-            packages=independent.PACKAGES,
-            model=model,
-        )
+        _stored(name, independent.make_real, settings, 1500, model=model, **_BY_OTHERS)
         for name, (model, settings) in REAL.items()
     ),
-    Result(
-        "lapses",
-        (f"{_DATA}/lapses.json",),
-        keys.make_lapses,
-        LapseSettings(),
-        300,
-        model=LABORATORY,
-    ),
+    _stored("lapses", keys.make_lapses, LapseSettings(), 300, model=LABORATORY),
     Result(
         "example_trials",
         ("book/data/example_trials.json", "book/data/example_trials.csv"),
@@ -204,13 +172,13 @@ RESULTS = (
         ("example_trials", "demo_J10000"),
         check=pages.check_lab,
     ),
-    Result(
+    _stored(
         "readme_figure",
-        (f"{_DATA}/readme_figure.json", "book/static/readme.png"),
         pages.make_figure,
         pages.FigureSettings(),
         10,
-        ("global", "demo_J1000"),
+        *("global", "demo_J1000"),
+        file="book/static/readme.png",
     ),
     Result("README", ("README.md",), pages.make_table, None, 1, check=pages.check_table),
 )

@@ -13,7 +13,7 @@ from eamlab.draws import Draws
 from eamlab_book.network_file import study_script
 from eamlab_book.results.keys import key_of
 from eamlab_book.results.workshop import Result, Workshop
-from eamlab_book.stored import command
+from eamlab_book.stored import command, write_whole
 from eamlab_book.studies import DEMO_SIZES, Demo, load_demo, simulate_demo
 from eamlab_book.widgets.composition import key_json
 from eamlab_book.widgets.film import FilmSettings, make_film, pack_films
@@ -49,10 +49,7 @@ def first_subjects(workshop: Workshop, demo: Any) -> Draws:
 
 def make_trials(workshop: Workshop, result: Result) -> None:
     """Write the trials of the demonstration study as a script."""
-    target = workshop.path(result.files[0])
-    partial = target.with_suffix(".partial")
-    partial.write_text(_trials(workshop, result), encoding="utf-8", newline="\n")
-    partial.replace(target)
+    write_whole(workshop.path(result.files[0]), _trials(workshop, result))
 
 
 def check_trials(workshop: Workshop, result: Result) -> None:

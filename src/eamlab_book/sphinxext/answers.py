@@ -44,11 +44,7 @@ def add_answers(document: nodes.document) -> None:
             node[-1].append(nodes.raw("", f'<div data-eam-answer="{data}"></div>', format="html"))
 
 
-def _on_read(_: Sphinx, document: nodes.document) -> None:
-    add_answers(document)
-
-
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect to Sphinx."""
-    app.connect("doctree-read", _on_read)
+    app.connect("doctree-read", lambda _, document: add_answers(document))
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

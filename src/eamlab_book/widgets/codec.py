@@ -7,7 +7,7 @@ import base64
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["SCALE", "decode", "encode", "expand", "finite", "shrink"]
+__all__ = ["SCALE", "encode", "pack", "unpack"]
 
 SCALE = 1000.0
 """int16 per unit of asinh: better than 0.1 %, and room for a million."""
@@ -15,26 +15,18 @@ _LARGEST = 1e6
 """Where numbers that are farther out, or none, are moved to."""
 
 
-def finite(values: ArrayLike) -> NDArray[np.float64]:
-    """Move what is not finite, or absurdly far out, to the largest number that is kept."""
-    return np.clip(np.nan_to_num(values, nan=_LARGEST), -_LARGEST, _LARGEST)
-
-
-def shrink(values: ArrayLike) -> NDArray[np.int16]:
-    """Return numbers of any size as int16."""
-    return np.rint(SCALE * np.arcsinh(values)).astype(np.int16)
-
-
-def expand(whole: ArrayLike) -> NDArray[np.float64]:
-    """Undo `shrink`."""
-    return np.sinh(np.asarray(whole, dtype=float) / SCALE)
-
-
 def encode(values: NDArray[np.int16]) -> str:
     """Return int16 as text."""
     return base64.b64encode(np.ascontiguousarray(values, dtype="<i2").tobytes()).decode()
 
 
-def decode(text: str) -> NDArray[np.int16]:
-    """Undo `encode`; the result is flat."""
-    return np.frombuffer(base64.b64decode(text), dtype="<i2")
+def pack(values: ArrayLike) -> str:
+    """Return numbers of any size as text; what is not finite becomes the largest that is kept."""
+    kept = np.clip(np.nan_to_num(values, nan=_LARGEST), -_LARGEST, _LARGEST)
+    return encode(np.rint(SCALE * np.arcsinh(kept)).astype(np.int16))
+
+
+def unpack(text: str) -> NDArray[np.float64]:
+    """Return, in one row, what `pack` made a text of."""
+    whole = np.frombuffer(base64.b64decode(text), dtype="<i2")
+    return np.sinh(whole.astype(float) / SCALE)

@@ -233,7 +233,8 @@ def explorer(
     if num_samples < 10:
         raise ValueError(f"num_samples must be at least 10, got {num_samples}.")
     at_first = Settings(**settings)
-    shipped = workflow is None or _hash_of(workflow) == sha256_of("global")
+    card = getattr(workflow, "model_card", {})
+    shipped = workflow is None or card.get("sha256") == sha256_of("global")
     if not shipped:
         _check_workflow(workflow)
     keys = load_keys()
@@ -272,10 +273,6 @@ def _page(keys: Mapping[str, Any], num_samples: int) -> dict[str, Any]:
     }
 
 
-def _hash_of(workflow: Any) -> str | None:
-    return getattr(workflow, "model_card", {}).get("sha256")
-
-
 def _check_workflow(workflow: Any) -> None:
     from eamlab.backend import bf
 
@@ -307,7 +304,7 @@ class Sampler:
     def draw(self, settings: Settings, *, seed: int = 0, number: int = 0) -> Draws:
         """Draw from the composed posterior of a study; number 0 is the demonstration."""
         from eamlab.composition.gaussian import sample_gaussian_composition
-        from eamlab.composition.posterior import AUTO_STEPS, MANY_STEPS
+        from eamlab.composition.posterior import default_steps
 
         workflow, sizes = self.network.workflow, settings.sizes(self.network.trained)
         which = (number, settings.n_subjects)
@@ -326,7 +323,7 @@ class Sampler:
             workflow.inference_network,
             [summaries],
             num_samples=self.num_samples,
-            steps=next((s for most, s in AUTO_STEPS.items() if len(sizes) <= most), MANY_STEPS),
+            steps=int(default_steps("gaussian", len(sizes))),
             seed=seed,
         )
         values = EAM.prior.unstandardize(z[0])

@@ -15,7 +15,7 @@ from eamlab.model.eam import EAM
 from eamlab.model.model import GroupPrior, Model
 from eamlab_book.stored import load_stored
 from eamlab_book.studies import DemoSettings, exact_of, load_demo
-from eamlab_book.widgets.codec import SCALE, decode, encode, expand, finite, shrink
+from eamlab_book.widgets.codec import SCALE, pack, unpack
 from eamlab_book.widgets.network import LazyNetwork
 from eamlab_book.widgets.widget import Widget, plain_symbol
 
@@ -165,8 +165,8 @@ def make_film(
         "d1": d1,
         "n_particles": path.shape[1],
         "times": np.round(times, 4).tolist(),
-        "particles": _pack(path[..., _columns(sampler.model.prior)]),
-        "field": _pack(np.stack(field)),
+        "particles": pack(path[..., _columns(sampler.model.prior)]),
+        "field": pack(np.stack(field)),
     }
 
 
@@ -184,15 +184,6 @@ def _field(
 def _columns(prior: GroupPrior) -> list[int]:
     """Where an array in the order of `prior` has the two shown parameters."""
     return [prior.names.index(name) for name in _SHOWN]
-
-
-def _pack(values: NDArray) -> str:
-    return encode(shrink(finite(values)))
-
-
-def unpack(text: str) -> NDArray[np.float64]:
-    """Return the numbers, in one row, that a film's "particles" or "field" hold."""
-    return expand(decode(text))
 
 
 def pack_films(films: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
