@@ -133,5 +133,5 @@ $(TEACH): $(VENV)
 	@touch $@
 
 .PHONY: assignment
-assignment: $(TEACH) ## the graded assignment, for students and for the grader, in dist/assignment
+assignment: $(TEACH) ## a graded assignment, for students and for the grader, in dist/assignment
 	@$(PY) assignments/make_assignment.py $(ARGS)
