@@ -3,7 +3,7 @@
     python scripts/make_slides.py --out slides.html
 
 Questions and sentences are those of the table in the instructor's guide; the pictures show what the
-network answers to its scenes. A scene has two slides: the question below the picture before, and the
+network answers to its scenes. A scene has two slides: the question below the picture before, the
 sentence below the picture after. Arrow keys turn them; printed, each is a page.
 """
 
