@@ -122,6 +122,10 @@ student: $(VENV) ## the students' edition, without solutions, in dist/student
 instructor: $(VENV) ## the instructors' edition, solutions open, in dist/instructor
 	@$(PY) scripts/make_edition.py instructor $(ARGS)
 
+.PHONY: slides
+slides: $(VENV) ## the instructor's scenes as slides, one HTML file, in dist
+	@$(PY) scripts/make_slides.py $(ARGS)
+
 TEACH := .venv/.teach
 
 $(TEACH): $(VENV)
@@ -129,5 +133,5 @@ $(TEACH): $(VENV)
 	@touch $@
 
 .PHONY: assignment
-assignment: $(TEACH) ## the graded assignment, for students and for the grader, in dist/assignment
+assignment: $(TEACH) ## a graded assignment, for students and for the grader, in dist/assignment
 	@$(PY) assignments/make_assignment.py $(ARGS)

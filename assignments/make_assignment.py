@@ -3,8 +3,9 @@
 The source is one Markdown file, ``assignments/<name>/<name>.md``, with solutions and hidden tests.
 The folder is one that nbgrader works in: ``release/`` is for students, ``source/`` and
 ``gradebook.db`` are not. Submissions go to ``submitted/<student>/<name>/``; ``--autograde`` grades
-them one by one and writes ``grades.csv``, in which every student has a row, with points or with the
-reason why there are none. Making it again keeps submissions and grades.
+them one by one and writes ``grades-<name>.csv``, in which every student has a row, with points or
+with the reason why there are none. Making it again keeps submissions and grades, and one folder may
+hold several assignments.
 """
 
 import argparse
@@ -119,7 +120,7 @@ def autograde(name: str, course: Path) -> Path:
     for folder in sorted((course / "submitted").glob(f"*/{name}")):
         rows.append({"student": folder.parent.name, **graded_alone(folder, course)})
         print(" ".join(f"{column}: {rows[-1][column]}" for column in COLUMNS), flush=True)
-    table = course / "grades.csv"
+    table = course / f"grades-{name}.csv"
     columns = dict.fromkeys([*COLUMNS, *(column for row in rows for column in row)])
     with table.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns)
@@ -218,7 +219,7 @@ def points_of(name: str, student: str, course: Path) -> tuple[dict[str, float], 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("name", nargs="?", default=DEFAULT)
+    parser.add_argument("name", nargs="?", default=DEFAULT, help=f"such as {DEFAULT}, the default")
     parser.add_argument("--out", type=Path, default=COURSE, help="course folder (dist/assignment)")
     parser.add_argument("--autograde", action="store_true", help="grade what was handed in")
     options = parser.parse_args(arguments)

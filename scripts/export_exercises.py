@@ -88,9 +88,9 @@ class Reader:
         """Yield the questions in the order of the book: quick ones first in each chapter."""
         by_label = {e.label: e for e in exercises().values() if e.kind in BY_DATA}
         for name, source in self.texts.items():
-            section = source[source.index("\n## Exercises\n") :]
-            yield from self._quick(int(name[:2]), section[: section.index("{exercise-start}")])
-            for found in EXERCISE.finditer(section):
+            before = source[: source.index("{exercise-start}")]
+            yield from self._quick(int(name[:2]), before)
+            for found in EXERCISE.finditer(source):
                 if exercise := by_label.get(found["label"]):
                     yield self._exercise(exercise, found["text"])
 
@@ -102,11 +102,11 @@ class Reader:
         plain = LINK.sub(r"\1", self._converter.cell(source))
         return self._markdown.renderInline(" ".join(plain.split()))
 
-    def _quick(self, chapter: int, section: str) -> Iterator[Question]:
-        starts = [*QUICK.finditer(section)]
-        ends = [start.start() for start in starts[1:]] + [len(section)]
+    def _quick(self, chapter: int, before: str) -> Iterator[Question]:
+        starts = [*QUICK.finditer(before)]
+        ends = [start.start() for start in starts[1:]] + [len(before)]
         for start, end in zip(starts, ends, strict=True):
-            part = section[start.end() : end]
+            part = before[start.end() : end]
             options = tuple(
                 Option(
                     o["letter"],

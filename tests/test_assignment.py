@@ -1,4 +1,4 @@
-"""The assignment: right answers get all points, wrong ones lose theirs, and nothing leaks."""
+"""The assignments: right answers get all points, wrong ones lose theirs, and nothing leaks."""
 
 import csv
 import importlib.util
@@ -16,13 +16,13 @@ import pytest
 from nbformat import NotebookNode
 
 ASSIGNMENTS = Path(__file__).resolve().parents[1] / "assignments"
-SOURCE = ASSIGNMENTS / "one_mind" / "one_mind.md"
+NAMES = sorted(path.stem for path in ASSIGNMENTS.glob("*/*.md"))
 AUTOMATIC, WRITTEN = 20, 5
 WITH_SOLUTION = re.compile(r"### BEGIN SOLUTION\n(.*?)\s*### END SOLUTION", re.DOTALL)
 HIDDEN = re.compile(r"### BEGIN HIDDEN TESTS\n(.*?)### END HIDDEN TESTS", re.DOTALL)
 
 # A mistake that students make: the cell that loses its points, what is right, and what they write.
-WRONG = [
+ONE_MIND = [
     ("upper_share", "np.sqrt(share * (1 - share) / n_trials)", "share * (1 - share) / n_trials"),
     ("upper_share", "trials[:, 0].mean()", "1 - trials[:, 0].mean()"),
     ("compose_gaussians", "(len(means) - 1) / prior_sd**2", "0.0"),
@@ -38,6 +38,25 @@ WRONG = [
     ("against", "np.std(draws) / np.std(exact)", "np.std(exact) / np.std(draws)"),
     ("against", '"A": "tempered", "B": "right"', '"A": "right", "B": "tempered"'),
 ]
+REAL_PEOPLE = [
+    ("read", '("LC", "HC")', '("HC", "LC")'),
+    ("read", ", rt_range=(0.1, longest)", ""),
+    ("read", "1 - study.n_trials.sum() /", "study.n_trials.sum() /"),
+    ("changes", 'table[k]["HC"] - table[k]["LC"]', 'table[k]["LC"] - table[k]["HC"]'),
+    ("changes", '("upper", "median")', '("upper", "fastest")'),
+    ("spread", "sum(axis=1).mean()", "mean(axis=1).mean()"),
+    ("spread", "(ddof=1)", "(ddof=0)"),
+    ("spread", "max(0.0, observed - by_chance) ** 0.5", "max(0.0, observed**0.5 - by_chance**0.5)"),
+    ("shrink", "x / error**2 + mean / sd**2", "x / sd**2 + mean / error**2"),
+    ("shrink", "precision**-0.5", "1 / precision"),
+    ("difference", "- 2 * r", "- r"),
+    ("difference", "- 2 * r", "+ 2 * r"),
+    ("interval", "mean - 1.96 * sd, mean + 1.96 * sd", "mean - 1.645 * sd, mean + 1.645 * sd"),
+    ("interval", '"boundary": "open"', '"boundary": "lower"'),
+]
+WRONG = [("one_mind", *w) for w in ONE_MIND] + [("real_people", *w) for w in REAL_PEOPLE]
+
+each = pytest.mark.parametrize("name", NAMES)
 
 
 @cache
@@ -49,18 +68,18 @@ def maker() -> ModuleType:
 
 
 @cache
-def source() -> NotebookNode:
-    return maker().source_notebook(SOURCE)
+def source(name: str) -> NotebookNode:
+    return maker().source_notebook(ASSIGNMENTS / name / f"{name}.md")
 
 
 def role(cell: NotebookNode) -> str:
     return cell.metadata["nbgrader"]["grade_id"]
 
 
-def answered(notebook: NotebookNode, mistakes: list[tuple[str, str]]) -> NotebookNode:
+def answered(name: str, notebook: NotebookNode, mistakes: list[tuple[str, str]]) -> NotebookNode:
     """The notebook with the source's solutions, changed by the mistakes, in its cells."""
     made = nbformat.from_dict(notebook)
-    solved = {role(c): c.source for c in source().cells if c.metadata["nbgrader"]["solution"]}
+    solved = {role(c): c.source for c in source(name).cells if c.metadata["nbgrader"]["solution"]}
     for cell in made.cells:
         if role(cell) in solved:
             cell.source = solved[role(cell)]
@@ -86,19 +105,21 @@ def earned(notebook: NotebookNode) -> dict[str, float]:
     return found
 
 
-def test_the_points_are_those_that_the_text_promises():
-    grades = [c.metadata["nbgrader"] for c in source().cells if c.metadata["nbgrader"]["grade"]]
+@each
+def test_the_points_are_those_that_the_text_promises(name):
+    grades = [c.metadata["nbgrader"] for c in source(name).cells if c.metadata["nbgrader"]["grade"]]
     assert sum(g["points"] for g in grades if not g["solution"]) == AUTOMATIC
     assert sum(g["points"] for g in grades if g["solution"]) == WRITTEN
-    text = "\n".join(cell.source for cell in source().cells)
+    text = "\n".join(cell.source for cell in source(name).cells)
     assert f"{AUTOMATIC + WRITTEN} points, of which {AUTOMATIC} are graded by a program" in text
     told = [int(n) for n in re.findall(r"^## .*\((\d+) points\)$", text, re.MULTILINE)]
     assert told == [g["points"] for g in grades]
-    assert len({role(cell) for cell in source().cells}) == len(source().cells)
+    assert len({role(cell) for cell in source(name).cells}) == len(source(name).cells)
 
 
-def test_every_test_hides_something_and_says_what_is_off():
-    tests = [c.source for c in source().cells if role(c).startswith("test_")]
+@each
+def test_every_test_hides_something_and_says_what_is_off(name):
+    tests = [c.source for c in source(name).cells if role(c).startswith("test_")]
     assert len(tests) == 6
     for text in tests:
         shown, hidden = HIDDEN.sub("", text), HIDDEN.search(text)[1]
@@ -107,20 +128,21 @@ def test_every_test_hides_something_and_says_what_is_off():
             assert asserts and all(re.search(r', f?"[^"]+"$', line) for line in asserts)
 
 
-def test_right_answers_get_all_points():
-    assert sum(earned(source()).values()) == AUTOMATIC
+@each
+def test_right_answers_get_all_points(name):
+    assert sum(earned(source(name)).values()) == AUTOMATIC
 
 
-@pytest.mark.parametrize(("task", "right", "wrong"), WRONG)
-def test_a_mistake_costs_the_points_of_its_task_and_no_others(task, right, wrong):
-    assert any(right in cell.source for cell in source().cells)
-    points = earned(answered(source(), [(right, wrong)]))
+@pytest.mark.parametrize(("name", "task", "right", "wrong"), WRONG)
+def test_a_mistake_costs_the_points_of_its_task_and_no_others(name, task, right, wrong):
+    assert any(right in cell.source for cell in source(name).cells)
+    points = earned(answered(name, source(name), [(right, wrong)]))
     assert [name for name, got in points.items() if not got] == [f"test_{task}"]
 
 
 def test_unknown_assignments_are_refused(tmp_path, capsys):
     assert maker().main(["two_minds", "--out", str(tmp_path)]) == 1
-    assert "no assignment 'two_minds'; choose from one_mind" in capsys.readouterr().err
+    assert "no assignment 'two_minds'; choose from one_mind, real_people" in capsys.readouterr().err
 
 
 def test_without_the_grader_the_remedy_is_named(tmp_path, capsys, monkeypatch):
@@ -138,12 +160,13 @@ np.sum = np.sqrt = np.array = np.asarray = lambda *a, **k: 0.0
 """
 
 
-def test_an_answer_cannot_disarm_the_checks(monkeypatch):
+@each
+def test_an_answer_cannot_disarm_the_checks(name, monkeypatch):
     """Nothing is gained by other names for what a check might call, in any cell."""
-    for module, name in re.findall(r"\b(np|math)\.(\w+)", DISARMED):  # put back at the end
+    for module, word in re.findall(r"\b(np|math)\.(\w+)", DISARMED):  # put back at the end
         module = {"np": np, "math": math}[module]
-        monkeypatch.setattr(module, name, getattr(module, name))
-    gone = answered(source(), [])
+        monkeypatch.setattr(module, word, getattr(module, word))
+    gone = answered(name, source(name), [])
     for cell in gone.cells:
         if cell.metadata["nbgrader"]["solution"] and cell.cell_type == "code":
             names = re.findall(r"^def (\w+)", cell.source, re.MULTILINE)
@@ -195,15 +218,17 @@ def course(tmp_path_factory):
         if role(cell).startswith("test_"):
             cell.source = "assert True"
     handed_in = {
-        "right": answered(release, []),
+        "right": answered("one_mind", release, []),
         "untouched": release,
-        "no_prior": answered(release, [("(1 - len(means))", "0"), ("drawn + prior", "drawn")]),
+        "no_prior": answered(
+            "one_mind", release, [("(1 - len(means))", "0"), ("drawn + prior", "drawn")]
+        ),
         "tampered": tampered,
-        "Müller Ann": answered(release, [("d0**-0.5", "d0**-0.5 +")]),  # a syntax error
+        "Müller Ann": answered("one_mind", release, [("d0**-0.5", "d0**-0.5 +")]),  # a syntax error
         "disarmed": before(release, "np.isclose = np.allclose = lambda *a, **k: True"),
-        "dying": before(answered(release, []), "import os\nos._exit(1)"),
+        "dying": before(answered("one_mind", release, []), "import os\nos._exit(1)"),
         "endless": before(release, "while True:\n    pass"),
-        "fay": answered(release, []),
+        "fay": answered("one_mind", release, []),
         "two": release,
         "truncated": release,
     }
@@ -220,6 +245,13 @@ def course(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(maker(), "CELL_LIMIT", 20)
         maker().autograde("one_mind", folder)
+    other = nbformat.read(maker().make("real_people", folder), 4)
+    place = folder / "submitted" / "right" / "real_people"
+    place.mkdir()
+    nbformat.write(answered("real_people", other, []), place / "real_people.ipynb")
+    (folder / "submitted" / "late" / "real_people").mkdir(parents=True)
+    nbformat.write(other, folder / "submitted" / "late" / "real_people" / "real_people.ipynb")
+    maker().autograde("real_people", folder)
     return folder
 
 
@@ -231,27 +263,30 @@ def before(notebook: NotebookNode, code: str) -> NotebookNode:
     return made
 
 
-def grades(course: Path) -> dict[str, dict[str, str]]:
-    with (course / "grades.csv").open(encoding="utf-8") as file:
+def grades(course: Path, name: str = "one_mind") -> dict[str, dict[str, str]]:
+    with (course / f"grades-{name}.csv").open(encoding="utf-8") as file:
         return {row.pop("student"): row for row in csv.DictReader(file)}
 
 
+@each
 @pytest.mark.slow
-def test_the_students_notebook_has_no_solutions_and_no_hidden_tests(course):
-    release = nbformat.read(course / "release" / "one_mind" / "one_mind.ipynb", 4)
+def test_the_students_notebook_has_no_solutions_and_no_hidden_tests(course, name):
+    release = nbformat.read(course / "release" / name / f"{name}.ipynb", 4)
     shown = "\n".join(cell.source for cell in release.cells)
     assert "SOLUTION" not in shown and "HIDDEN" not in shown
     secret = "\n".join(
         part
-        for c in source().cells
+        for c in source(name).cells
         for p in (WITH_SOLUTION, HIDDEN)
         for part in p.findall(c.source)
     )
     lines = {line.strip() for line in secret.splitlines() if len(line.strip()) > 20}
     assert len(lines) > 40
     assert [line for line in lines if line in shown] == []
-    assert shown.count("YOUR CODE HERE") == 8 and shown.count("YOUR ANSWER HERE") == 1
-    assert len(release.cells) == len(source().cells)
+    written = "\n".join(c.source for c in source(name).cells)
+    assert shown.count("YOUR ANSWER HERE") == 1
+    assert shown.count("YOUR CODE HERE") == written.count("### BEGIN SOLUTION") - 1
+    assert len(release.cells) == len(source(name).cells)
 
 
 @pytest.mark.slow
@@ -271,6 +306,14 @@ def test_the_grader_gives_the_points_that_are_due(course):
     assert {table[k]["of"] for k in totals} == {f"{AUTOMATIC + WRITTEN:.1f}"}
     lost = [k for k, v in table["no_prior"].items() if v == "0.0" and k not in maker().COLUMNS]
     assert lost == ["test_composed_score", "test_batch_score", "written_review"]
+
+
+@pytest.mark.slow
+def test_two_assignments_in_a_folder_have_a_table_each(course):
+    table = grades(course, "real_people")
+    assert {k: float(row["total"]) for k, row in table.items()} == {"late": 0, "right": AUTOMATIC}
+    assert table["right"]["needs a person"] == "written_reply"
+    assert len(grades(course)) == 12
 
 
 @pytest.mark.slow

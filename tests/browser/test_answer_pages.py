@@ -14,6 +14,16 @@ pytestmark = pytest.mark.browser
 
 PAGE = r"""# 1. A chapter
 
+**A. None and none is …**
+
+```{dropdown} a) … some.
+No. Count.
+```
+
+```{dropdown} b) … none.
+Yes. So it was.
+```
+
 ```{admonition} Try before you read on
 :class: predict
 Is {math}`\nu` positive?
@@ -23,7 +33,17 @@ It is.
 
 ## Exercises
 
-**A. One and one is …**
+**B. Two and two is …**
+
+```{dropdown} a) … four.
+Yes. As before.
+```
+
+```{dropdown} b) … five.
+No. Count.
+```
+
+**C. One and one is …**
 
 ```{dropdown} a) … one.
 No. Count.
@@ -101,9 +121,10 @@ def test_answers_are_judged_kept_saved_and_forgotten(visit):
     page.locator("#ex-3-5").get_by_role("button", name="Check").click()
     assert page.locator("#ex-3-5 [role=status]").inner_text().startswith("✓")
     page.get_by_label("Your prediction").fill("Yes, it is.")
+    page.get_by_text("b) … none.").click()
     page.get_by_text("a) … one.").click()
     page.get_by_text("b) … two.").click()  # a second look is no second answer
-    assert page.locator(".eam-chosen").all_inner_texts() == ["✗ your answer"]
+    assert page.locator(".eam-chosen").all_inner_texts() == ["✓ your answer", "✗ your answer"]
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
     page.reload()
@@ -118,7 +139,9 @@ def test_answers_are_judged_kept_saved_and_forgotten(visit):
         "Yes, it is.",
         "1.1 Other units (right, 2 tries)",
         "nu = 2.5, alpha = 1.2",
-        "Quick question 1.A. One and one is … (not right)",
+        "Quick question 1.A. None and none is … (right)",
+        "b) … none.",
+        "Quick question 1.C. One and one is … (not right)",
         "a) … one.",
         "3.5 Is the anchor worth it? (right)",
         "b",

@@ -196,7 +196,7 @@
   const mountQuick = (chapter) => {
     const questions = new Map();  // letter: {title, options}
     let open = null;
-    for (const node of document.querySelectorAll("#exercises > *")) {
+    for (const node of document.querySelectorAll("section > *")) {
       const title = node.matches("p") ? node.querySelector("strong")?.textContent : "";
       const asked = /^([A-Z])\. /.exec(title ?? "");
       const option = open && node.matches("details") && words(node.querySelector("summary"));
