@@ -50,6 +50,9 @@
   };
   const sigmoid = (x) => 1 / (1 + Math.exp(-x));
 
+  const activate = (values, from, to) => {  // one call, so that it becomes part of the loop
+    for (let i = from; i < to; i++) values[i] = silu(values[i]);
+  };
   /** Add x W to `out`, then apply the layer's activation: where the time goes. */
   const multiply = (x, rows, { kernel, inputs, units, active }, out) => {
     for (let r = 0; r < rows; r += 4) {
@@ -65,13 +68,10 @@
           a2 += x2 * v; b2 += x2 * w;
           a3 += x3 * v; b3 += x3 * w;
         }
-        if (active) {
-          a0 = silu(a0); a1 = silu(a1); a2 = silu(a2); a3 = silu(a3);
-          b0 = silu(b0); b1 = silu(b1); b2 = silu(b2); b3 = silu(b3);
-        }
         out[o] = a0; out[o + 1] = a1; out[o + 2] = a2; out[o + 3] = a3;
         out[o + 4] = b0; out[o + 5] = b1; out[o + 6] = b2; out[o + 7] = b3;
       }
+      if (active) activate(out, r * units, (r + 4) * units);
     }
     return out;
   };
@@ -106,11 +106,12 @@
   };
 
   // Small symmetric matrices (d, d), row by row; the factor is lower triangular.
-  const cholesky = (a, d) => {
+  /** Factor of a, its diagonal raised. */
+  const cholesky = (a, d, raise = 0) => {
     const factor = new Float64Array(d * d);
     for (let i = 0; i < d; i++) {
       for (let j = 0; j <= i; j++) {
-        let sum = a[i * d + j];
+        let sum = a[i * d + j] + (i === j ? raise : 0);
         for (let k = 0; k < j; k++) sum -= factor[i * d + k] * factor[j * d + k];
         factor[i * d + j] = i === j ? Math.sqrt(sum) : sum / factor[j * d + j];
       }
@@ -575,7 +576,10 @@
     const known = summaries.map((s) => (s.some((v) => v !== 0) ? 1 : 0));
     const { condition, given } = network.subnet;  // what depends on the conditions alone
     const parts = yield* through(summaries, [condition, given]);
-    const anchors = summaries.map((s, g) => gaussian(s, network.dim, known[g]));
+    const anchors = summaries.map((s, g) => {
+      const { mean, precision } = gaussian(s, network.dim, known[g]);
+      return { mean, precision, pull: product(precision, mean, network.dim, network.dim, 1) };
+    });
     return { network, known, anchors, merged: parts, count: summaries.length };
   }
 
@@ -628,13 +632,16 @@
       }
     }
   };
+  /** What is drawn at once: [{from, draws, seed}], each with its own seed, to be drawn anywhere. */
+  const batches = (draws, seed) => Array.from({ length: Math.ceil(draws / DRAWS) }, (_, b) => ({
+    from: b * DRAWS, draws: Math.min(DRAWS, draws - b * DRAWS),
+    seed: (seed + Math.imul(b, 0x9e3779b9)) >>> 0 }));
   /** Draws by `some(count, random)`, a batch at a time; every yield says how many are ready. */
-  function* inBatches({ network }, { draws = 100, seed = 0, random = eam.random(seed) }, some) {
+  function* inBatches({ network }, { draws = 100, seed = 0, random }, some) {
     checkCounts({ draws });
     const z = new Float64Array(draws * network.dim);
-    for (let ready = 0; ready < draws;) {
-      const count = Math.min(DRAWS, draws - ready);
-      const work = some(count, random);
+    for (const { from: ready, draws: count, seed: own } of batches(draws, seed)) {
+      const work = some(count, random ?? eam.random(own));
       let step;
       while (!(step = work.next()).done) {
         yield { share: (ready + step.value * count) / draws, ready, z };
@@ -643,7 +650,6 @@
         throw new Error("The draws are not finite: the sampler diverged.");
       }
       z.set(step.value, ready * network.dim);
-      ready += count;
     }
     return { z, values: named(network, z, draws) };
   }
@@ -665,13 +671,9 @@
       noiseLevel(network, Math.fround(first + ((last - first) * i) / Math.max(1, most - 1))));
     const pull = new Float64Array(d);
     const total = new Float64Array(d * d);
-    for (const { mean, precision } of anchors) {
-      for (let i = 0; i < d; i++) {
-        for (let j = 0; j < d; j++) {
-          pull[i] += precision[i * d + j] * mean[j];
-          total[i * d + j] += precision[i * d + j];
-        }
-      }
+    for (const anchor of anchors) {
+      anchor.pull.forEach((v, i) => { pull[i] += v; });
+      anchor.precision.forEach((v, i) => { total[i] += v; });
     }
     for (let i = 0; i < d; i++) total[i * d + i] += 1 - count;  // the prior, once
     const raised = (matrix, snr) => matrix.map((v, i) => (i % (d + 1) === 0 ? v + snr : v));
@@ -698,7 +700,7 @@
           }
           yield (i + g / count) / most;
         }
-        const factor = cholesky(raised(total, level.snr), d);
+        const factor = cholesky(total, d, level.snr);
         const e = noise(random, n * d);
         const gain = level.alpha / level.sigma ** 2;
         return perDraw((s) => normal(factor, row(x, s).map((v, k) =>
@@ -778,15 +780,10 @@
           const draw = (r) => Math.floor((from + r) / size);
           residual(groups, x, rows, draw, (r) => index[from + r], level, own);
           for (let r = 0; r < rows; r++) {
-            const { mean, precision } = anchors[index[from + r]];
-            const raised = precision.slice();
+            const { precision, pull: towards } = anchors[index[from + r]];
             const at = draw(r) * d;
-            for (let k = 0; k < d; k++) {
-              raised[k * d + k] += snr;
-              pull[k] = (alpha / variance) * x[at + k];
-              for (let l = 0; l < d; l++) pull[k] += precision[k * d + l] * mean[l];
-            }
-            const factor = cholesky(raised, d);
+            for (let k = 0; k < d; k++) pull[k] = towards[k] + (alpha / variance) * x[at + k];
+            const factor = cholesky(precision, d, snr);
             solveUpper(factor, solveLower(factor, pull));
             for (let k = 0; k < d; k++) total[at + k] += pull[k] + own[r * d + k];
           }
@@ -891,5 +888,5 @@
   };
 
   eam.engine = { load, groupSizes, embed: embedded, pool, summarize, summarizePeople, prepare,
-    gaussianComposition, summedComposition, people, named, run };
+    batches, gaussianComposition, summedComposition, people, named, run };
 })();
