@@ -314,6 +314,33 @@ def test_a_class_adds_its_answers_up(open_lab):
     assert room.locator("ol").count() == 0
 
 
+TASK_MS = 100  # twice the goal, for a busy machine
+
+
+def tasks_ms(page, act) -> list[float]:
+    """Processor time of every task of the page's own thread while `act()` runs."""
+    session, events, ended = page.context.new_cdp_session(page), [], []
+    session.on("Tracing.dataCollected", lambda told: events.extend(told["value"]))
+    session.on("Tracing.tracingComplete", ended.append)
+    session.send("Tracing.start", {"categories": "toplevel"})
+    act()
+    session.send("Tracing.end")
+    while not ended:
+        page.wait_for_timeout(50)
+    named = [event for event in events if event["name"] == "thread_name"]
+    own = {(e["pid"], e["tid"]) for e in named if e["args"]["name"] == "CrRendererMain"}
+    return [e.get("tdur", 0) / 1000 for e in events if (e["pid"], e["tid"]) in own]
+
+
+@pytest.mark.slow
+def test_no_task_holds_the_page_up(open_lab):
+    page = open_lab()
+    frame = small_study()
+    many = [frame.assign(subject=frame["subject"] + 5 * i) for i in range(12)]
+    tasks = tasks_ms(page, lambda: read_small(page, pd.concat(many)))
+    assert len(tasks) > 100 and max(tasks) < TASK_MS
+
+
 # --- everybody ------------------------------------------------------------------------------------
 
 

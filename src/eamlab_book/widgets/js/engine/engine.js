@@ -249,13 +249,13 @@
     return Float32Array.from({ length: columns }, (_, k) => values[start + 4 * k]);
   });
 
-  /** What a chain of layers makes of vectors, and of any number of them. */
+  /** What a chain of layers makes of vectors, and of what any number of them are turned into. */
   const atOnce = (vectors, layers) => inRows(
     chain(inFours(vectors), vectors.length, layers), vectors.length, layers.at(-1));
-  function* through(vectors, layers) {
+  function* through(vectors, layers, of = (v) => v) {
     const out = [];
     for (let i = 0; i < vectors.length; i += ROWS) {
-      out.push(...atOnce(vectors.slice(i, i + ROWS), layers));
+      out.push(...atOnce(vectors.slice(i, i + ROWS).map((v, k) => of(v, i + k)), layers));
       yield { share: Math.min(1, (i + ROWS) / vectors.length) };
     }
     return out;
@@ -354,21 +354,22 @@
     checkSizes(sizes, embeddings.length);
     const estimates = yield* through(embeddings, [network.estimates]);
     const members = network.hierarchy
-      ? yield* through(embeddings.map((v, j) => [...v, ...estimates[j]]), network.members)
+      ? yield* through(embeddings, network.members, (v, j) => [...v, ...estimates[j]])
       : embeddings;
     const pooled = [];
     const starts = [];
     let start = 0;
     for (const size of sizes) {
       const [own, guesses] = [members, estimates].map((v) => v.slice(start, start + size));
-      starts.push(network.hierarchy ? population(network, guesses) : null);
+      const share = start / embeddings.length;
+      starts.push(network.hierarchy ? yield* population(network, guesses, share) : null);
       const told = starts.at(-1)?.known ?? logVariances(guesses);
       pooled.push([...average(own), ...told, logSize(size)]);
       start += size;
       yield { share: start / embeddings.length };
     }
     const wide = yield* through(pooled, network.group);
-    const learned = yield* through(wide.map((v, g) => [...v, ...pooled[g]]), [network.summary]);
+    const learned = yield* through(wide, [network.summary], (v, g) => [...v, ...pooled[g]]);
     return learned.map((v, g) => (starts[g] ? v.map((x, k) =>
       (starts[g].known[k] ?? 0) + (starts[g].sd[k] ?? 1) * x) : v));
   }
@@ -417,18 +418,20 @@
 
   /** Random-effects inference from people's likelihoods, as `population` in hierarchical.py: what
    * an anchored network starts from, {known: [...means, ...log scales], sd}. */
-  const population = ({ hierarchy: h, sds, dim }, people) => {
+  function* population({ hierarchy: h, sds, dim }, people, share) {
     const n = h.population.length;
     const d = n + h.shared.length;
     const s = d - n;
     const grid = h.log_spreads.map((v) => Math.exp(2 * v));  // (n, k)
     const k = grid.length / n;
-    const told = people.map((values) => {
+    const told = [];
+    for (const values of people) {
       const { pull, precision } = likelihood(values, d);
-      return { own: block(precision, d, [0, n], [0, n]), cross: block(precision, d, [0, n], [n, d]),
+      told.push({ own: block(precision, d, [0, n], [0, n]), cross: block(precision, d, [0, n], [n, d]),
         back: block(precision, d, [n, d], [0, n]), both: block(precision, d, [n, d], [n, d]),
-        pull: pull.subarray(0, n), push: pull.subarray(n) };
-    });
+        pull: pull.subarray(0, n), push: pull.subarray(n) });
+      yield { share };
+    }
     const mu = new Float64Array(n);
     const variance = new Float64Array(n).fill(1);
     const found = { mean: new Float64Array(dim), sd: new Float64Array(dim) };
@@ -436,15 +439,17 @@
       // Shared parameters, people integrated out.
       const known = Float64Array.from({ length: s * s }, (_, i) => (i % (s + 1) === 0 ? 1 : 0));
       const about = new Float64Array(s);
-      const moved = told.map((one) => {
+      const moved = [];
+      for (const one of told) {
         const covariance = inverse(one.own.map((v, i) =>
           (i % (n + 1) === 0 ? v + 1 / variance[Math.floor(i / n)] : v)), n);
         const pull = one.pull.map((v, i) => v + mu[i] / variance[i]);
         const gain = product(one.back, covariance, s, n, n);
         product(gain, one.cross, s, n, s).forEach((v, i) => { known[i] += one.both[i] - v; });
         product(gain, pull, s, n, 1).forEach((v, i) => { about[i] += one.push[i] - v; });
-        return { covariance, pull };
-      });
+        moved.push({ covariance, pull });
+        yield { share };
+      }
       const sharedCovariance = inverse(known, s);
       const shared = product(sharedCovariance, about, s, s, 1);
       // What each person says about each parameter, and their population.
@@ -457,12 +462,13 @@
           const weight = Math.max(1 / spread - 1 / variance[i], 0);
           const force = mean[i] / spread - mu[i] / variance[i];
           for (let g = i * k; g < (i + 1) * k; g++) {
-            const share = 1 / (1 + weight * grid[g]);
-            logPost[g] += 0.5 * (force * force * grid[g] * share + Math.log(share));
-            total[g] += weight * share;
-            lean[g] += force * share;
+            const kept = 1 / (1 + weight * grid[g]);
+            logPost[g] += 0.5 * (force * force * grid[g] * kept + Math.log(kept));
+            total[g] += weight * kept;
+            lean[g] += force * kept;
           }
         }
+        yield { share };
       }
       for (let i = 0; i < n; i++) {
         const at = Array.from({ length: k }, (_, g) => i * k + g);
@@ -492,7 +498,7 @@
     }
     const scales = found.sd.map((v) => 0.5 * Math.log(Math.max(v ** -2 - 1, 1e-2)));
     return { known: [...found.mean, ...scales], sd: found.sd };
-  };
+  }
 
   /** A person's posterior as population times likelihood, with the learned corrections, for each of
    * several populations (as PersonPosterior in hierarchical.py); the person is the same in all. */
@@ -576,10 +582,12 @@
     const known = summaries.map((s) => (s.some((v) => v !== 0) ? 1 : 0));
     const { condition, given } = network.subnet;  // what depends on the conditions alone
     const parts = yield* through(summaries, [condition, given]);
-    const anchors = summaries.map((s, g) => {
+    const anchors = [];
+    for (const [g, s] of summaries.entries()) {
       const { mean, precision } = gaussian(s, network.dim, known[g]);
-      return { mean, precision, pull: product(precision, mean, network.dim, network.dim, 1) };
-    });
+      anchors.push({ mean, precision, pull: product(precision, mean, network.dim, network.dim, 1) });
+      yield { share: 1 };
+    }
     return { network, known, anchors, merged: parts, count: summaries.length };
   }
 
