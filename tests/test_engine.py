@@ -458,7 +458,7 @@ def test_batches_can_be_drawn_anywhere(javascript, workflows, model):
       const draw = async (options) => Array.from((await engine.run(
         engine.summedComposition(groups, { steps: 5, miniBatch: 2, ...options }))).z);
       const apart = [];
-      for (const { draws, seed } of engine.batches(70, 1)) apart.push(...await draw({ draws, seed }));
+      for (const batch of engine.batches(70, 1)) apart.push(...await draw(batch));
       return [await draw({ draws: 70, seed: 1 }), apart]"""
     summaries = summaries_of(workflows["global"], ragged(model, 1, 9), (3, 3, 3))
     together, apart = javascript(code, summaries=summaries)
