@@ -214,6 +214,7 @@ def test_a_question_about_columns_is_answered_by_choosing_one(open_lab):
 
 def test_data_from_beyond_the_prior_are_warned_of(open_lab):
     page = open_lab()
+    part(page, "lab").get_by_role("radio", name="EAM").check()
     frame = small_study()
     read_small(page, frame.assign(rt=frame["rt"] * 6))
     warned = part(page, "lab").locator(".eam-problem")
