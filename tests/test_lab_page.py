@@ -18,7 +18,10 @@ pytestmark = needs_node
 MODEL = el.EAM
 NAMES = MODEL.prior.names
 DIM = len(NAMES)
-PARTS = ("playground.js", *(f"lab/{n}.js" for n in ("reading", "check", "analysis", "answers")))
+PARTS = (
+    "playground.js",
+    *(f"lab/{n}.js" for n in ("reading", "check", "analysis", "stored", "answers")),
+)
 BOTH = ("global", "local")
 
 
@@ -33,15 +36,19 @@ def people_of(study):
 # --- what the page loads --------------------------------------------------------------------------
 
 
-def test_the_lab_page_loads_what_there_is_and_little():
+def test_the_lab_page_loads_little_before_a_model_is_chosen():
     vendored = ROOT / "book" / "static"
     files = [
         (vendored if name.startswith("vendor/") else script_folder()) / name
         for name in lab_scripts()
     ]
-    assert {"engine/global.weights.js", "engine/local.weights.js"} < set(lab_scripts())
-    pairs = sum(name.endswith("-local.weights.js") for name in lab_scripts())
-    assert sum(file.stat().st_size for file in files) < 1.2e6 + 2e6 * pairs
+    assert sum(file.stat().st_size for file in files) < 0.3e6
+
+
+def test_the_explorer_loads_little():
+    names = ("engine", "worker", "global.weights", "demo.trials")
+    files = [script_folder() / "engine" / f"{name}.js" for name in names]
+    assert sum(file.stat().st_size for file in files) < 1.2e6
 
 
 def test_the_stored_example_is_todays():
@@ -49,12 +56,13 @@ def test_the_stored_example_is_todays():
     result.check(Workshop(), result)
 
 
-def test_models_are_the_networks_that_are_registered():
-    code = """
-      const { global } = eamlab.networks;
-      eamlab.networks.wide = { ...global, name: "wide", fingerprint: "other" };
-      return eamlab.lab.models().map((m) => [m.name, m.local?.name ?? null, m.global.dim])"""
-    assert lab(code) == [["global", "local", DIM], ["wide", None, DIM]]
+def test_models_are_the_networks_that_are_shipped_laboratory_first():
+    code = "return eamlab.lab.models.map((m) => [m.networks, m.fingerprint, m.conditions])"
+    assert lab(code, networks=()) == [
+        [["laboratory", "laboratory-local"], el.LABORATORY.fingerprint, None],
+        [["global", "local"], el.EAM.fingerprint, None],
+        [["two-conditions", "two-conditions-local"], el.TWO_CONDITIONS.fingerprint, [-0.5, 0.5]],
+    ]
 
 
 # --- tables and Python ----------------------------------------------------------------------------
@@ -68,7 +76,7 @@ def test_tables_are_those_that_draws_write(tmp_path):
     people = {k: rng.normal(1.0, 0.2, (30, 4)) for k in MODEL.person_names}
     draws = el.Draws(values | people, model=MODEL, subjects=study.subjects)
     code = """
-      const [model] = eamlab.lab.models();
+      const model = await eamlab.lab.ready(eamlab.lab.models.find(({ name }) => name === "global"));
       return eamlab.lab.tables(model, inputs.study, inputs.values, inputs.people)"""
     inputs = {"study": {"subjects": study.subjects, "trials": people_of(study)}}
     inputs |= {"values": {k: v.tolist() for k, v in values.items()}}
@@ -86,7 +94,7 @@ OPTIONS = {"unit": "ms", "rt_range": [0.2, 1.5], "min_trials": 20}
 
 def snippet(name, options):
     code = """
-      const [model] = eamlab.lab.models();
+      const model = await eamlab.lab.ready(eamlab.lab.models.find(({ name }) => name === "global"));
       return eamlab.lab.snippet(model, inputs)"""
     return lab(code, {"name": name, "options": options})
 
@@ -103,7 +111,7 @@ def test_the_python_says_the_answers_that_were_given():
 ANALYSIS = """
 const bytes = new TextEncoder().encode(inputs.text);
 const study = all(eamlab.reading.read(bytes, "x.csv", inputs.options));
-const [model] = eamlab.lab.models();
+const model = await eamlab.lab.ready(eamlab.lab.models.find(({ name }) => name === "global"));
 const { values } = all(eamlab.lab.population(model, study.trials, { draws: 400 }));
 const own = all(eamlab.lab.people(model, values, study.trials));
 return [study.subjects, values, own]"""
@@ -134,7 +142,7 @@ def test_conditions_go_to_the_networks_that_know_them_and_into_the_python():
     code = """
       const study = all(eamlab.reading.read(new TextEncoder().encode(inputs.text), "x.csv",
         { conditions: { cue: ["slow", "fast"] } }));
-      const [model] = eamlab.lab.models();
+      const model = await eamlab.lab.ready(eamlab.lab.models.find(({ name }) => name === "global"));
       const two = { ...model, conditions: [-0.5, 0.5] };
       let refused;
       try { eamlab.lab.trialsOf(two, { trials: study.trials, codes: null }); }
@@ -152,7 +160,7 @@ def test_conditions_go_to_the_networks_that_know_them_and_into_the_python():
 # --- be subject 10,001 ----------------------------------------------------------------------------
 
 PLAYERS = """
-const [model] = eamlab.lab.models();
+const model = await eamlab.lab.ready(eamlab.lab.models.find(({ name }) => name === "global"));
 return inputs.map((trials, i) => {
   const { after } = all(eamlab.lab.person(model, trials, { draws: 100, seed: i }));
   return Object.values(after).map((draws) => {
@@ -176,7 +184,7 @@ def test_intervals_of_simulated_players_hold_the_truth():
 
 def test_a_player_of_a_known_population_borrows_its_strength():
     code = """
-      const [model] = eamlab.lab.models();
+      const model = await eamlab.lab.ready(eamlab.lab.models.find(({ name }) => name === "global"));
       const alone = all(eamlab.lab.person(model, inputs.trials, { draws: 100 }));
       const others = inputs.others;
       const known = all(eamlab.lab.person(model, inputs.trials, { draws: 100, others }));
@@ -250,7 +258,7 @@ def test_answers_that_are_cut_off_or_of_another_model_are_refused(change, messag
 
 
 CLASS = """
-const [model] = eamlab.lab.models();
+const model = await eamlab.lab.ready(eamlab.lab.models.find(({ name }) => name === "global"));
 const { population, CLASS_DRAWS } = eamlab.lab;
 const { answer, total, toText, fromText } = eamlab.answers;
 const draw = (people, seed) => all(population(model, people, { draws: CLASS_DRAWS, seed })).z;

@@ -24,7 +24,7 @@ from eamlab.study import Study
 from eamlab.workflows import TrainingSettings, model_of
 from eamlab_book.widgets.widget import plain_symbol, script_folder
 
-__all__ = ["engine_scripts", "network_script", "script_path", "study_script"]
+__all__ = ["engine_scripts", "network_script", "read_script", "script_path", "study_script"]
 
 _LARGEST = 32_767
 _LATEST = 2_047
@@ -79,6 +79,12 @@ def network_script(workflow: Any, *, exact: bool = False) -> str:
     content["weights"] = base64.b64encode(b"".join(a.tobytes() for a in whole)).decode()
     text = json.dumps(content, allow_nan=False, separators=(",", ":"))
     return f"(globalThis.eamlab.networks ??= {{}})[{json.dumps(content['name'])}] = {text};\n"
+
+
+def read_script(path: Path) -> dict[str, Any]:
+    """Return what a script of `network_script` or `study_script` holds."""
+    _, content = path.read_text(encoding="utf-8").split("] = ", 1)
+    return dict(json.loads(content.rstrip(";\n")))
 
 
 def study_script(name: str, study: Study) -> str:

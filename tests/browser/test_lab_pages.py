@@ -45,7 +45,10 @@ def lab_site(chromium_program, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def open_lab(chromium, lab_site):
-    """``open_lab(**context_options)``: the page, from its folder; asks for nothing afterwards."""
+    """``open_lab(**context_options)``: the page, from its folder.
+
+    Afterwards it asks for nothing but the networks in this folder.
+    """
     contexts, asked = [], []
 
     def open_page(**options):
@@ -65,7 +68,8 @@ def open_lab(chromium, lab_site):
     for context, watch in contexts:
         context.close()
         assert watch.errors == [] and watch.remote == []
-    assert [url for url in asked if not url.startswith(("blob:", "data:"))] == []
+    own = re.compile(f"{lab_site.as_uri()}/_static/engine/[a-z-]+\\.weights\\.js|blob:|data:")
+    assert [url for url in asked if not own.match(url)] == []
 
 
 def part(page, name):
@@ -102,6 +106,7 @@ def read_small(page, frame=None):
 def test_other_pages_load_nothing_of_the_lab(lab_site):
     names = (lab_site / "book" / "lab.html").read_text(encoding="utf-8")
     assert all(f"_static/{name}" in names for name in lab_scripts())
+    assert "weights.js" not in names
     for other in ("index.html", f"book/{NEIGHBORS[0]}.html", "search.html"):
         text = (lab_site / other).read_text(encoding="utf-8")
         assert not re.search(r"_static/(engine|lab)/|vendor/qrcode", text)
@@ -121,6 +126,44 @@ def test_a_file_becomes_posteriors_and_tables_without_a_request(open_lab, tmp_pa
     assert np.isfinite(table.drop(columns="parameter")).all(axis=None)
     python = part(page, "lab").locator("pre").inner_text()
     assert "read_trials('mine.csv', unit='ms')" in python
+
+
+@pytest.fixture(params=["file", "http"])
+def where(request, lab_site):
+    """Where the site is: on disk, and served below a path."""
+    with check_pages.serve(lab_site.parent) as server:
+        yield f"{server}{lab_site.name}" if request.param == "http" else lab_site.as_uri()
+
+
+def test_a_models_networks_come_when_it_is_chosen_and_nothing_else(chromium, where):
+    page, asked = chromium.new_page(), []
+    page.goto(f"{where}/book/lab.html")
+    page.locator("[data-eam-ready]").nth(2).wait_for(state="attached")
+    page.wait_for_load_state("networkidle")
+    page.on("request", lambda request: asked.append(request.url))
+    lab = part(page, "lab")
+    assert lab.get_by_role("radio", name="LABORATORY").is_checked()
+    lab.get_by_role("radio", name="EAM").check()
+    lab.get_by_text(re.compile("networks of the model EAM.* are in the page")).wait_for()
+    page.context.set_offline(True)
+    read_small(page)
+    scripts = [f"{where}/_static/engine/{name}.weights.js" for name in ("global", "local")]
+    assert [url for url in asked if not url.startswith(("blob:", "data:"))] == scripts
+    page.close()
+
+
+def test_networks_that_cannot_be_reached_are_said_in_a_sentence_and_come_later(chromium, lab_site):
+    with check_pages.serve(lab_site) as server:
+        page, frame = chromium.new_page(), small_study()
+        page.goto(f"{server}book/lab.html")
+        page.context.set_offline(True)
+        give(page, "mine.csv", frame.assign(rt=frame["rt"] / 1000).to_csv(index=False).encode())
+        sentence = question(page).locator("p", has_text="could not be loaded; try again when")
+        sentence.wait_for()
+        assert sentence.count() == 1 and "5 people" in part(page, "lab").inner_text()
+        page.context.set_offline(False)
+        read_small(page, frame)
+        page.close()
 
 
 def test_the_policy_forbids_to_send(chromium, lab_site):
@@ -171,6 +214,7 @@ def test_a_question_about_columns_is_answered_by_choosing_one(open_lab):
 
 def test_data_from_beyond_the_prior_are_warned_of(open_lab):
     page = open_lab()
+    part(page, "lab").get_by_role("radio", name="EAM").check()
     frame = small_study()
     read_small(page, frame.assign(rt=frame["rt"] * 6))
     warned = part(page, "lab").locator(".eam-problem")
@@ -269,6 +313,33 @@ def test_a_class_adds_its_answers_up(open_lab):
     assert room.locator("svg[role=img]").count() == 2  # the code and the sum
     room.get_by_role("button", name="Take out answer 1").click()
     assert room.locator("ol").count() == 0
+
+
+TASK_MS = 100  # twice the goal, for a busy machine
+
+
+def tasks_ms(page, act) -> list[float]:
+    """Processor time of every task of the page's own thread while `act()` runs."""
+    session, events, ended = page.context.new_cdp_session(page), [], []
+    session.on("Tracing.dataCollected", lambda told: events.extend(told["value"]))
+    session.on("Tracing.tracingComplete", ended.append)
+    session.send("Tracing.start", {"categories": "toplevel"})
+    act()
+    session.send("Tracing.end")
+    while not ended:
+        page.wait_for_timeout(50)
+    named = [event for event in events if event["name"] == "thread_name"]
+    own = {(e["pid"], e["tid"]) for e in named if e["args"]["name"] == "CrRendererMain"}
+    return [e.get("tdur", 0) / 1000 for e in events if (e["pid"], e["tid"]) in own]
+
+
+@pytest.mark.slow
+def test_no_task_holds_the_page_up(open_lab):
+    page = open_lab()
+    frame = small_study()
+    many = [frame.assign(subject=frame["subject"] + 5 * i) for i in range(12)]
+    tasks = tasks_ms(page, lambda: read_small(page, pd.concat(many)))
+    assert len(tasks) > 100 and max(tasks) < TASK_MS
 
 
 # --- everybody ------------------------------------------------------------------------------------

@@ -278,17 +278,21 @@ def chapter_table() -> str:
 
 
 def make_lab(workshop: Workshop, result: Result) -> None:
-    """Write the script that holds an example file and a population."""
-    write_whole(workshop.path(result.files[0]), _lab(workshop))
+    """Write the script that holds an example file, a population and the page's models."""
+    write_whole(workshop.path(result.files[0]), _lab(workshop, result))
 
 
 def check_lab(workshop: Workshop, result: Result) -> None:
-    """Refuse a script of another file or population."""
+    """Refuse a script of another file, population or networks."""
     script = workshop.path(result.files[0])
-    if script.read_text(encoding="utf-8") != _lab(workshop):
-        raise ValueError(f"{script.name} is not of today's example; run {command(result.name)}.")
+    if script.read_text(encoding="utf-8") != _lab(workshop, result):
+        raise ValueError(
+            f"{script.name} is not of today's example and networks; run {command(result.name)}."
+        )
 
 
-def _lab(workshop: Workshop) -> str:
+def _lab(workshop: Workshop, result: Result) -> str:
+    _, _, *networks = result.needs
     demo = load_demo(10_000, folder=workshop.folder, model=workshop.model)
-    return stored_script(workshop.path("book/data/example_trials.csv"), demo.exact)
+    scripts = [workshop.path(f"src/eamlab_book/widgets/js/engine/{name}.js") for name in networks]
+    return stored_script(workshop.path("book/data/example_trials.csv"), demo.exact, scripts)

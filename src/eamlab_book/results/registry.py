@@ -115,13 +115,14 @@ _IN_PAGES = (
     "two-conditions-local",
 )
 
+_SCRIPTS = tuple(_script(network) for network in NETWORKS if network.name in _IN_PAGES)
 _DEMOS = tuple(f"demo_J{n}" for n in DEMO_SIZES)
 
 RESULTS = (
     *NETWORKS,
     *(_demo(n, seconds) for n, seconds in zip(DEMO_SIZES, (6, 15, 50, 800), strict=True)),
     *(_stored(f"studies_J{n}", keys.make_studies, s, 1000) for n, s in STUDIES.items()),
-    *(_script(network) for network in NETWORKS if network.name in _IN_PAGES),
+    *_SCRIPTS,
     _stored("explorer", widgets.make_explorer, KeySettings(), 130, *_DEMOS),
     Result(
         "demo.trials",
@@ -169,7 +170,7 @@ RESULTS = (
         pages.make_lab,
         None,
         1,
-        ("example_trials", "demo_J10000"),
+        ("example_trials", "demo_J10000", *(script.name for script in _SCRIPTS)),
         check=pages.check_lab,
     ),
     _stored(

@@ -18,7 +18,7 @@ def _on_config(_: Sphinx, config: Config) -> None:
 
 
 def _on_page(app: Sphinx, _: str, __: str, context: dict[str, Any], ___: Any) -> None:
-    """Load the networks, a megabyte, where they are used only."""
+    """Load the engine where it is used only; a page asks for networks when a reader needs them."""
     if 'data-eam-widget="lab"' in context.get("body", ""):
         app.add_css_file("lab/lab.css")
         for name in lab_scripts():

@@ -1,19 +1,18 @@
-"""The lab page's scripts, and what is stored for it: an example file and a population.
+"""The lab page's scripts, and what is stored for it: an example file, a population, its models.
 
-Its weights are whatever networks are registered in ``js/engine``: a model is there once its global
-and its local network are.
+The page loads the networks of a model when a reader asks them first.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eamlab_book.network_file import engine_scripts
-from eamlab_book.widgets.widget import script_folder
+from eamlab_book.network_file import engine_scripts, read_script
 
 if TYPE_CHECKING:
     from eamlab.draws import Draws
@@ -23,21 +22,18 @@ __all__ = ["lab_scripts", "stored_script"]
 _PARTS = ("reading", "check", "analysis", "stored", "answers", "figures")
 _WIDGETS = ("lab", "subject", "classroom")
 _CROWD = 200  # draws of the population
+_FIRST = "laboratory"  # the model that suits most data
 
 
 def lab_scripts() -> tuple[str, ...]:
     """Return the lab page's own scripts, in the order in which it loads them after the widgets'."""
-    networks = sorted(
-        path.name.removesuffix(".weights.js")
-        for path in (script_folder() / "engine").glob("*.weights.js")
-    )
-    _, *engine = engine_scripts(*networks)
+    _, *engine = engine_scripts()
     own = (f"lab/{name}.js" for name in (*_PARTS, *_WIDGETS))
     return (*engine, "vendor/qrcode-svg/qrcode.min.js", *own)
 
 
-def stored_script(example: Path, crowd: Draws) -> str:
-    """Return the script that holds the example file, and draws of a population's posterior.
+def stored_script(example: Path, crowd: Draws, networks: Iterable[Path]) -> str:
+    """Return the script that holds the example file, a population's posterior, and the models.
 
     Parameters
     ----------
@@ -45,6 +41,8 @@ def stored_script(example: Path, crowd: Draws) -> str:
         A text file of trials.
     crowd : Draws
         Of the group parameters of a large study, with their model.
+    networks : iterable of path
+        Their scripts: a global network is a model of the page, a local one belongs to it.
     """
     if crowd.model is None:
         raise ValueError("crowd does not say of which model it is; give model= to Draws.")
@@ -53,6 +51,26 @@ def stored_script(example: Path, crowd: Draws) -> str:
     content = {
         "example": {"name": example.name, "text": example.read_text(encoding="utf-8")},
         "crowd": {"fingerprint": crowd.model.fingerprint, "draws": draws},
+        "models": _models([read_script(path) for path in networks]),
     }
     text = json.dumps(content, allow_nan=False, separators=(",", ":"))
     return f"Object.assign(globalThis.eamlab.lab, {text});\n"
+
+
+def _models(networks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what the page knows of its models before it loads their networks."""
+    people = {one["fingerprint"]: one["name"] for one in networks if one["kind"] == "local"}
+    models = [
+        {
+            "name": one["name"],
+            "networks": [one["name"], *filter(None, [people.get(one["fingerprint"])])],
+            "label": "{}: {} to {} trials a person".format(
+                one["model"]["name"], *one["trials_seen"]
+            ),
+            "fingerprint": one["fingerprint"],
+            "conditions": one["model"].get("conditions"),
+        }
+        for one in networks
+        if one["kind"] == "global"
+    ]
+    return sorted(models, key=lambda model: (model["name"] != _FIRST, model["name"]))

@@ -109,12 +109,15 @@
     return new Int16Array(bytes.buffer);
   };
 
+  /** Address of a file of this folder. */
+  eam.address = (file) => new URL(file, HERE).href;
+
   const loading = new Map();
   /** Load a script of this folder, once; a rendered page needs no server for it. */
   eam.load = (file) => {
     if (!loading.has(file)) {
       loading.set(file, new Promise((done, failed) => {
-        const script = eam.html("script", { src: new URL(file, HERE).href });
+        const script = eam.html("script", { src: eam.address(file) });
         script.onload = done;
         script.onerror = () => {
           loading.delete(file);
@@ -429,9 +432,10 @@
   });
 
   /** Start every widget of a rendered page. */
-  eam.mountAll = () => {
+  eam.mountAll = async () => {
     for (const place of document.querySelectorAll("[data-eam-widget]:not([data-eam-ready])")) {
       mount(place);
+      await new Promise((go) => setTimeout(go));  // the page has its turn
     }
   };
 })();

@@ -2,6 +2,7 @@
 /* What the explorer asks in a rendered page: the network and the demonstration study in js/engine,
  * loaded at the first question, and new studies that are simulated here. All explorers of a page
  * share them, and what is known already: people are read once, whatever groups they come to be in.
+ * Over http workers draw side by side; from a folder browsers allow none, and the page draws itself.
  */
 (() => {
   "use strict";
@@ -9,6 +10,7 @@
   const PARTS = ["engine", "global.weights", "demo.trials"];
   const TOGETHER = 64;  // people read at once
   const KEPT = 8;  // groupings that are not prepared again
+  const WORKERS = 4;
   const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   const SEED = 1;  // of the draws: everybody sees the same
 
@@ -111,16 +113,55 @@
     return prepared.get(key);
   }
 
-  function* draw(data, settings) {
-    const groups = yield* groupsOf(data, settings);
+  /** What to ask the engine: [its method, options]. */
+  const questionOf = (data, { method, mini_batch_size: miniBatch, steps, d0, d1 }, { count }) => {
     const options = { draws: data.num_samples, seed: SEED };
-    if (settings.method === "gaussian") {
-      return yield* eam.engine.gaussianComposition(groups, options);
-    }
-    const { mini_batch_size: miniBatch, steps, d0, d1 } = settings;
-    const bridge = groups.count > 1 ? { d0, d1 } : {};  // nothing to compose
-    return yield* eam.engine.summedComposition(groups, { ...options, ...bridge, miniBatch, steps });
-  }
+    if (method === "gaussian") return ["gaussianComposition", options];
+    const bridge = count > 1 ? { d0, d1 } : {};  // nothing to compose
+    return ["summedComposition", { ...options, ...bridge, miniBatch, steps }];
+  };
+
+  let workers = null;
+  const startWorker = () => new Promise((done) => {
+    const worker = new Worker(eam.address("engine/worker.js"));
+    worker.onmessage = () => done([worker]);
+    worker.onerror = () => done([]);
+  });
+  /** Those that have started, once all have tried. */
+  const startWorkers = () => {
+    const most = location.protocol.startsWith("http") ? WORKERS : 0;
+    const length = Math.min(most, navigator.hardwareConcurrency);
+    return workers ??= Promise.all(Array.from({ length }, startWorker)).then((all) => all.flat());
+  };
+  const workAt = (worker, question, signal, hear) => new Promise((done, failed) => {
+    const { port1: port, port2 } = new MessageChannel();
+    port.onmessage = ({ data }) => {
+      if (data.z || data.error) port.close();
+      if (signal.aborted) return;
+      if (data.error) { failed(new Error(data.error)); return; }
+      hear(data);
+      if (data.z) done();
+    };
+    signal.addEventListener("abort", () => { port.postMessage("stop"); failed(signal.reason); });
+    worker.postMessage(question, [port2]);
+  });
+  /** The draws of an engine's method by workers, a batch for each in turn. */
+  const sideBySide = async (all, { network, ...groups }, method, options, { signal, progress }) => {
+    const batches = eam.engine.batches(options.draws, options.seed);
+    const z = new Float64Array(options.draws * network.dim);
+    const shares = batches.map(() => 0);
+    const question = (own) => ({ groups, method, options: { ...options, ...own } });
+    const hear = (from, b) => ({ share, z: some }) => {
+      if (some) z.set(some, from * network.dim);
+      shares[b] = some ? 1 : Math.min(share, 0.999);
+      const there = shares.findIndex((one) => one < 1);
+      progress({ z, ready: there < 0 ? options.draws : batches[there].from,
+        share: batches.reduce((sum, { draws }, i) => sum + shares[i] * draws, 0) / options.draws });
+    };
+    await Promise.all(batches.map(({ from, ...own }, b) =>
+      workAt(all[b % all.length], question(own), signal, hear(from, b))));
+    return z;
+  };
 
   /**
    * Draw from the composed posterior of `settings`: {values, truth}. `progress` gets {reading} while
@@ -129,10 +170,16 @@
   const ask = async (data, settings, { signal, progress }) => {
     await start();
     signal.throwIfAborted();
-    const { values } = await eam.engine.run(draw(data, settings), { signal,
-      progress: ({ share = 0, reading, ready, z }) => progress({ share, reading,
-        values: ready ? eam.engine.named(network, z, ready) : null, ready }) });
-    return { values, truth: studyOf(data, settings.study).truth };
+    const running = { signal, progress: ({ share = 0, reading, ready, z }) => progress({ share,
+      reading, ready, values: ready ? eam.engine.named(network, z, ready) : null }) };
+    const groups = await eam.engine.run(groupsOf(data, settings), running);
+    const [method, options] = questionOf(data, settings, groups);
+    const all = await startWorkers();
+    signal.throwIfAborted();
+    const z = all.length ? await sideBySide(all, groups, method, options, running)
+      : (await eam.engine.run(eam.engine[method](groups, options), running)).z;
+    return { values: eam.engine.named(network, z, data.num_samples),
+      truth: studyOf(data, settings.study).truth };
   };
 
   eam.sampler = { ask, sizesOf };

@@ -50,6 +50,9 @@
   };
   const sigmoid = (x) => 1 / (1 + Math.exp(-x));
 
+  const activate = (values, from, to) => {  // one call, so that it becomes part of the loop
+    for (let i = from; i < to; i++) values[i] = silu(values[i]);
+  };
   /** Add x W to `out`, then apply the layer's activation: where the time goes. */
   const multiply = (x, rows, { kernel, inputs, units, active }, out) => {
     for (let r = 0; r < rows; r += 4) {
@@ -65,13 +68,10 @@
           a2 += x2 * v; b2 += x2 * w;
           a3 += x3 * v; b3 += x3 * w;
         }
-        if (active) {
-          a0 = silu(a0); a1 = silu(a1); a2 = silu(a2); a3 = silu(a3);
-          b0 = silu(b0); b1 = silu(b1); b2 = silu(b2); b3 = silu(b3);
-        }
         out[o] = a0; out[o + 1] = a1; out[o + 2] = a2; out[o + 3] = a3;
         out[o + 4] = b0; out[o + 5] = b1; out[o + 6] = b2; out[o + 7] = b3;
       }
+      if (active) activate(out, r * units, (r + 4) * units);
     }
     return out;
   };
@@ -106,11 +106,12 @@
   };
 
   // Small symmetric matrices (d, d), row by row; the factor is lower triangular.
-  const cholesky = (a, d) => {
+  /** Factor of a, its diagonal raised. */
+  const cholesky = (a, d, raise = 0) => {
     const factor = new Float64Array(d * d);
     for (let i = 0; i < d; i++) {
       for (let j = 0; j <= i; j++) {
-        let sum = a[i * d + j];
+        let sum = a[i * d + j] + (i === j ? raise : 0);
         for (let k = 0; k < j; k++) sum -= factor[i * d + k] * factor[j * d + k];
         factor[i * d + j] = i === j ? Math.sqrt(sum) : sum / factor[j * d + j];
       }
@@ -248,13 +249,13 @@
     return Float32Array.from({ length: columns }, (_, k) => values[start + 4 * k]);
   });
 
-  /** What a chain of layers makes of vectors, and of any number of them. */
+  /** What a chain of layers makes of vectors, and of what any number of them are turned into. */
   const atOnce = (vectors, layers) => inRows(
     chain(inFours(vectors), vectors.length, layers), vectors.length, layers.at(-1));
-  function* through(vectors, layers) {
+  function* through(vectors, layers, of = (v) => v) {
     const out = [];
     for (let i = 0; i < vectors.length; i += ROWS) {
-      out.push(...atOnce(vectors.slice(i, i + ROWS), layers));
+      out.push(...atOnce(vectors.slice(i, i + ROWS).map((v, k) => of(v, i + k)), layers));
       yield { share: Math.min(1, (i + ROWS) / vectors.length) };
     }
     return out;
@@ -353,21 +354,22 @@
     checkSizes(sizes, embeddings.length);
     const estimates = yield* through(embeddings, [network.estimates]);
     const members = network.hierarchy
-      ? yield* through(embeddings.map((v, j) => [...v, ...estimates[j]]), network.members)
+      ? yield* through(embeddings, network.members, (v, j) => [...v, ...estimates[j]])
       : embeddings;
     const pooled = [];
     const starts = [];
     let start = 0;
     for (const size of sizes) {
       const [own, guesses] = [members, estimates].map((v) => v.slice(start, start + size));
-      starts.push(network.hierarchy ? population(network, guesses) : null);
+      const share = start / embeddings.length;
+      starts.push(network.hierarchy ? yield* population(network, guesses, share) : null);
       const told = starts.at(-1)?.known ?? logVariances(guesses);
       pooled.push([...average(own), ...told, logSize(size)]);
       start += size;
       yield { share: start / embeddings.length };
     }
     const wide = yield* through(pooled, network.group);
-    const learned = yield* through(wide.map((v, g) => [...v, ...pooled[g]]), [network.summary]);
+    const learned = yield* through(wide, [network.summary], (v, g) => [...v, ...pooled[g]]);
     return learned.map((v, g) => (starts[g] ? v.map((x, k) =>
       (starts[g].known[k] ?? 0) + (starts[g].sd[k] ?? 1) * x) : v));
   }
@@ -416,18 +418,20 @@
 
   /** Random-effects inference from people's likelihoods, as `population` in hierarchical.py: what
    * an anchored network starts from, {known: [...means, ...log scales], sd}. */
-  const population = ({ hierarchy: h, sds, dim }, people) => {
+  function* population({ hierarchy: h, sds, dim }, people, share) {
     const n = h.population.length;
     const d = n + h.shared.length;
     const s = d - n;
     const grid = h.log_spreads.map((v) => Math.exp(2 * v));  // (n, k)
     const k = grid.length / n;
-    const told = people.map((values) => {
+    const told = [];
+    for (const values of people) {
       const { pull, precision } = likelihood(values, d);
-      return { own: block(precision, d, [0, n], [0, n]), cross: block(precision, d, [0, n], [n, d]),
+      told.push({ own: block(precision, d, [0, n], [0, n]), cross: block(precision, d, [0, n], [n, d]),
         back: block(precision, d, [n, d], [0, n]), both: block(precision, d, [n, d], [n, d]),
-        pull: pull.subarray(0, n), push: pull.subarray(n) };
-    });
+        pull: pull.subarray(0, n), push: pull.subarray(n) });
+      yield { share };
+    }
     const mu = new Float64Array(n);
     const variance = new Float64Array(n).fill(1);
     const found = { mean: new Float64Array(dim), sd: new Float64Array(dim) };
@@ -435,15 +439,17 @@
       // Shared parameters, people integrated out.
       const known = Float64Array.from({ length: s * s }, (_, i) => (i % (s + 1) === 0 ? 1 : 0));
       const about = new Float64Array(s);
-      const moved = told.map((one) => {
+      const moved = [];
+      for (const one of told) {
         const covariance = inverse(one.own.map((v, i) =>
           (i % (n + 1) === 0 ? v + 1 / variance[Math.floor(i / n)] : v)), n);
         const pull = one.pull.map((v, i) => v + mu[i] / variance[i]);
         const gain = product(one.back, covariance, s, n, n);
         product(gain, one.cross, s, n, s).forEach((v, i) => { known[i] += one.both[i] - v; });
         product(gain, pull, s, n, 1).forEach((v, i) => { about[i] += one.push[i] - v; });
-        return { covariance, pull };
-      });
+        moved.push({ covariance, pull });
+        yield { share };
+      }
       const sharedCovariance = inverse(known, s);
       const shared = product(sharedCovariance, about, s, s, 1);
       // What each person says about each parameter, and their population.
@@ -456,12 +462,13 @@
           const weight = Math.max(1 / spread - 1 / variance[i], 0);
           const force = mean[i] / spread - mu[i] / variance[i];
           for (let g = i * k; g < (i + 1) * k; g++) {
-            const share = 1 / (1 + weight * grid[g]);
-            logPost[g] += 0.5 * (force * force * grid[g] * share + Math.log(share));
-            total[g] += weight * share;
-            lean[g] += force * share;
+            const kept = 1 / (1 + weight * grid[g]);
+            logPost[g] += 0.5 * (force * force * grid[g] * kept + Math.log(kept));
+            total[g] += weight * kept;
+            lean[g] += force * kept;
           }
         }
+        yield { share };
       }
       for (let i = 0; i < n; i++) {
         const at = Array.from({ length: k }, (_, g) => i * k + g);
@@ -491,7 +498,7 @@
     }
     const scales = found.sd.map((v) => 0.5 * Math.log(Math.max(v ** -2 - 1, 1e-2)));
     return { known: [...found.mean, ...scales], sd: found.sd };
-  };
+  }
 
   /** A person's posterior as population times likelihood, with the learned corrections, for each of
    * several populations (as PersonPosterior in hierarchical.py); the person is the same in all. */
@@ -575,7 +582,12 @@
     const known = summaries.map((s) => (s.some((v) => v !== 0) ? 1 : 0));
     const { condition, given } = network.subnet;  // what depends on the conditions alone
     const parts = yield* through(summaries, [condition, given]);
-    const anchors = summaries.map((s, g) => gaussian(s, network.dim, known[g]));
+    const anchors = [];
+    for (const [g, s] of summaries.entries()) {
+      const { mean, precision } = gaussian(s, network.dim, known[g]);
+      anchors.push({ mean, precision, pull: product(precision, mean, network.dim, network.dim, 1) });
+      yield { share: 1 };
+    }
     return { network, known, anchors, merged: parts, count: summaries.length };
   }
 
@@ -628,13 +640,16 @@
       }
     }
   };
+  /** What is drawn at once: [{from, draws, seed}], each with its own seed, to be drawn anywhere. */
+  const batches = (draws, seed) => Array.from({ length: Math.ceil(draws / DRAWS) }, (_, b) => ({
+    from: b * DRAWS, draws: Math.min(DRAWS, draws - b * DRAWS),
+    seed: (seed + Math.imul(b, 0x9e3779b9)) >>> 0 }));
   /** Draws by `some(count, random)`, a batch at a time; every yield says how many are ready. */
-  function* inBatches({ network }, { draws = 100, seed = 0, random = eam.random(seed) }, some) {
+  function* inBatches({ network }, { draws = 100, seed = 0, random }, some) {
     checkCounts({ draws });
     const z = new Float64Array(draws * network.dim);
-    for (let ready = 0; ready < draws;) {
-      const count = Math.min(DRAWS, draws - ready);
-      const work = some(count, random);
+    for (const { from: ready, draws: count, seed: own } of batches(draws, seed)) {
+      const work = some(count, random ?? eam.random(own));
       let step;
       while (!(step = work.next()).done) {
         yield { share: (ready + step.value * count) / draws, ready, z };
@@ -643,7 +658,6 @@
         throw new Error("The draws are not finite: the sampler diverged.");
       }
       z.set(step.value, ready * network.dim);
-      ready += count;
     }
     return { z, values: named(network, z, draws) };
   }
@@ -665,13 +679,9 @@
       noiseLevel(network, Math.fround(first + ((last - first) * i) / Math.max(1, most - 1))));
     const pull = new Float64Array(d);
     const total = new Float64Array(d * d);
-    for (const { mean, precision } of anchors) {
-      for (let i = 0; i < d; i++) {
-        for (let j = 0; j < d; j++) {
-          pull[i] += precision[i * d + j] * mean[j];
-          total[i * d + j] += precision[i * d + j];
-        }
-      }
+    for (const anchor of anchors) {
+      anchor.pull.forEach((v, i) => { pull[i] += v; });
+      anchor.precision.forEach((v, i) => { total[i] += v; });
     }
     for (let i = 0; i < d; i++) total[i * d + i] += 1 - count;  // the prior, once
     const raised = (matrix, snr) => matrix.map((v, i) => (i % (d + 1) === 0 ? v + snr : v));
@@ -698,7 +708,7 @@
           }
           yield (i + g / count) / most;
         }
-        const factor = cholesky(raised(total, level.snr), d);
+        const factor = cholesky(total, d, level.snr);
         const e = noise(random, n * d);
         const gain = level.alpha / level.sigma ** 2;
         return perDraw((s) => normal(factor, row(x, s).map((v, k) =>
@@ -778,15 +788,10 @@
           const draw = (r) => Math.floor((from + r) / size);
           residual(groups, x, rows, draw, (r) => index[from + r], level, own);
           for (let r = 0; r < rows; r++) {
-            const { mean, precision } = anchors[index[from + r]];
-            const raised = precision.slice();
+            const { precision, pull: towards } = anchors[index[from + r]];
             const at = draw(r) * d;
-            for (let k = 0; k < d; k++) {
-              raised[k * d + k] += snr;
-              pull[k] = (alpha / variance) * x[at + k];
-              for (let l = 0; l < d; l++) pull[k] += precision[k * d + l] * mean[l];
-            }
-            const factor = cholesky(raised, d);
+            for (let k = 0; k < d; k++) pull[k] = towards[k] + (alpha / variance) * x[at + k];
+            const factor = cholesky(precision, d, snr);
             solveUpper(factor, solveLower(factor, pull));
             for (let k = 0; k < d; k++) total[at + k] += pull[k] + own[r * d + k];
           }
@@ -891,5 +896,5 @@
   };
 
   eam.engine = { load, groupSizes, embed: embedded, pool, summarize, summarizePeople, prepare,
-    gaussianComposition, summedComposition, people, named, run };
+    batches, gaussianComposition, summedComposition, people, named, run };
 })();

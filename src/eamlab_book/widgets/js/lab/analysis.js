@@ -1,8 +1,7 @@
 // needs: core playground reading check
 /* What the lab page computes: a study through the networks of a model, as tables and as Python.
  *
- * Models are whatever weights the page has loaded: a global network, and the local one of the same
- * fingerprint.
+ * What its models are the page knows from stored.js; their networks it loads when it needs them.
  */
 (() => {
   "use strict";
@@ -11,21 +10,15 @@
   const DRAWS = 200;
   const CLASS_DRAWS = 400;  // the inverse of their covariance is what a class adds up
 
-  let known = null;
-  /** The models of this page: [{name, label, global, local}]. */
-  const models = () => {
-    if (known) return known;
-    const all = Object.values(eam.networks ?? {});
-    const load = eam.engine.load;
-    known = all.filter(({ kind }) => kind === "global").map((file) => {
-      const own = all.find((other) => other.kind === "local" && other.fingerprint === file.fingerprint);
-      const { words, trials_seen: [low, high], model, fingerprint, name } = file;
-      return { name, label: `${model.name}: ${low} to ${high} trials a person`, words, fingerprint,
-        conditions: model.conditions ?? null,
-        global: load(file), local: own && load(own) };
-    });
-    if (!known.length) throw new Error("no network is loaded on this page.");
-    return known;
+  /** A model {name, networks: [global, local], ...} with its networks, loaded at the first call. */
+  const ready = async (model) => {
+    for (const name of model.networks) {
+      if (!eam.networks?.[name]) await eam.load(`engine/${name}.weights.js`);
+    }
+    const [global, local] = model.networks.map((name) => eam.networks[name]);
+    model.global ??= eam.engine.load(global);
+    model.local ??= local && eam.engine.load(local);
+    return Object.assign(model, { words: model.global.words });
   };
 
   const scaled = function* scaled(work, from, to, stage) {
@@ -154,6 +147,6 @@
   const listeners = [];
   const news = { tell: (what) => listeners.forEach((f) => f(what)), hear: (f) => listeners.push(f) };
 
-  eam.lab = { models, trialsOf, population, people, person, unseen, priorDraws, tables, snippet, summary,
+  eam.lab = { ready, trialsOf, population, people, person, unseen, priorDraws, tables, snippet, summary,
     of, scaled, news, DRAWS, CLASS_DRAWS };
 })();

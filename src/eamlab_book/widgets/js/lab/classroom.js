@@ -13,7 +13,7 @@
     const problem = html("div", { class: "eam-question", role: "alert" });
     const say = (text) => { status.textContent = text; };
     const { node: progress, run } = eam.lab.worker(say);
-    const choice = eam.lab.modelChoice(() => { added.length = 0; mine.replaceChildren(); update(); });
+    const choice = eam.lab.modelChoice(say, () => { added.length = 0; mine.replaceChildren(); update(); });
     const mine = html("div");
     const offers = html("div", { class: "eam-buttons" });
     const sum = html("div");
@@ -25,8 +25,10 @@
     const make = async (what) => {
       problem.replaceChildren();
       try {
-        const found = await run(eam.lab.population(choice.model,
-          eam.lab.trialsOf(choice.model, what), { draws: eam.lab.CLASS_DRAWS }));
+        const model = await choice.ready();
+        if (!model) return;
+        const found = await run(eam.lab.population(model, eam.lab.trialsOf(model, what),
+          { draws: eam.lab.CLASS_DRAWS }));
         if (!found) return;
         const { dim, fingerprint } = modelOf();
         const text = eam.answers.toText(
@@ -53,7 +55,13 @@
     const box = html("textarea", { rows: 4, id: "eam-pasted", spellcheck: "false",
       placeholder: "eam1. …" });
     /** Add the texts that stand in `given`, one or many. */
-    const add = (given) => {
+    const add = async (given) => {
+      try {
+        if (!await choice.ready()) return;
+      } catch (error) {
+        problem.replaceChildren(html("p", {}, `The networks could not be asked: ${error.message}`));
+        return;
+      }
       const texts = given.trim().split(/\s+(?=eam1\.)/).filter(Boolean);
       const left = [];
       const faults = [];
@@ -78,8 +86,8 @@
     };
     const update = () => {
       const { model } = choice;
-      const { dim } = modelOf();
       if (!added.length) { sum.replaceChildren(); return; }
+      const { dim } = modelOf();
       const totals = added.map((_, i) => eam.answers.total(added.slice(0, i + 1), dim));
       const small = added.filter(({ count }) => count < ENOUGH).length;
       const people = totals.at(-1).count;

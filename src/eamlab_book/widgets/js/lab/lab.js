@@ -54,18 +54,37 @@
     };
     return { node, run };
   };
-  eam.lab.modelChoice = (change, fits = () => true) => {
-    const all = eam.lab.models().filter(fits);
-    const state = { model: all[0], node: html("p", { class: "eam-note" },
-      `Networks of the model ${all[0].label}.`) };
-    if (all.length > 1) {
-      state.node = eam.choice({ label: "Model", name: "model", value: all[0].fingerprint,
-        options: Object.fromEntries(all.map((one) => [one.fingerprint, one.label])) }, (key) => {
-        state.model = all.find(({ fingerprint }) => fingerprint === key);
-        change();
-      }).node;
-    }
-    return state;
+  /**
+   * Choose one of some models. `ready()` loads its networks, unless they are there, and returns the
+   * model; or null if another has been chosen meanwhile.
+   */
+  eam.lab.modelChoice = (say, change, all = eam.lab.models) => {
+    let [model] = all;
+    const ready = async () => {
+      const asked = model;
+      if (!asked.global) {
+        say(`Loading the networks of the model ${asked.label} …`);
+        try {
+          await eam.lab.ready(asked);
+        } catch (error) {
+          say("");
+          throw new Error(`${error.message}; try again when the page's own folder can be reached.`);
+        }
+        if (asked === model) say(`The networks of the model ${asked.label} are in the page.`);
+      }
+      return asked === model ? asked : null;
+    };
+    const { node } = eam.choice({ label: "Model", name: "model", value: model.fingerprint,
+      options: Object.fromEntries(all.map((one) => [one.fingerprint, one.label])) }, async (key) => {
+      model = all.find(({ fingerprint }) => fingerprint === key);
+      change();
+      try {
+        await ready();
+      } catch (error) {
+        say(error.message);
+      }
+    });
+    return { node, ready, get model() { return model; } };
   };
   /** A picture that is drawn anew for every width. */
   eam.lab.figure = (caption, draw) => {
@@ -94,7 +113,7 @@
     const problem = html("div", { class: "eam-question", role: "alert" });
     const say = (text) => { status.textContent = text; };
     const { node: progress, run } = eam.lab.worker(say);
-    const choice = eam.lab.modelChoice(() => { if (given) read(given); });
+    const choice = eam.lab.modelChoice(say, () => { if (given) read(given); });
     const report = html("div");
     const results = html("div");
     let given = null;  // the file that is being read: {bytes, name, options}
@@ -248,9 +267,10 @@
       return { ...found, own };
     }
     const analyze = async () => {
-      const { model } = choice;
-      const begun = performance.now();
       try {
+        const model = await choice.ready();
+        if (!model) return;
+        const begun = performance.now();
         const found = await run(everything(model, eam.lab.trialsOf(model, study)));
         if (!found) return;
         const seconds = (performance.now() - begun) / 1000;

@@ -80,8 +80,9 @@
     const { node: progress, run } = eam.lab.worker(say);
     const results = html("div");
     const next = html("div", { class: "eam-buttons" });
-    const choice = eam.lab.modelChoice(() => { if (phase === "done") answer(); },
-      ({ conditions }) => !conditions);
+    const ofBook = ({ fingerprint }) => fingerprint === eam.lab.crowd.fingerprint;
+    const choice = eam.lab.modelChoice(say, () => { if (phase === "done") answer(); },
+      eam.lab.models.filter(({ conditions }) => !conditions).sort((a, b) => ofBook(b) - ofBook(a)));
 
     const context = canvas.getContext("2d");
     const paint = (points) => {
@@ -157,12 +158,17 @@
       go.hidden = false;
       go.textContent = "Go on";
     };
-    const begin = () => {
+    const begin = async () => {
       if (phase === "done") trials = [];
+      phase = "loading";
       go.hidden = true;
       next.replaceChildren();
-      say("");
       stage.focus({ preventScroll: true });
+      try {
+        await choice.ready();  // not amid the trials
+      } catch (error) {
+        say(error.message);
+      }
       pause();
     };
     stage.addEventListener("keydown", (event) => {
@@ -183,12 +189,8 @@
     // ---------------------------------------------------------------------------- your posterior
 
     const groups = () => ({ none: "nobody: your own trials are all there is",
-      ...(populationOf(choice.model) ? { book: "the 10,000 simulated people of this book" } : {}),
+      ...(ofBook(choice.model) ? { book: "the 10,000 simulated people of this book" } : {}),
       ...(study ? { study: `the people of ${study.label}` } : {}) });
-    const populationOf = ({ global }) => {
-      const { crowd } = eam.lab;
-      return crowd?.fingerprint === global.fingerprint ? crowd.draws : null;
-    };
     const finish = () => {
       phase = "done";
       paint([]);
@@ -204,10 +206,11 @@
       Array.from({ length: own.length / 2 }, (_, i) => `${j + 1},${own[2 * i + 1].toFixed(4)},${own[2 * i]}\n`)
         .join("")).join("");
     const answer = async () => {
-      const { model } = choice;
-      const others = { none: null, book: populationOf(model),
-        study: study?.model === model ? study.values : null }[settings.others];
       try {
+        const model = await choice.ready();
+        if (!model) return;
+        const others = { none: null, book: ofBook(model) ? eam.lab.crowd.draws : null,
+          study: study?.model === model ? study.values : null }[settings.others];
         const found = await run(eam.lab.person(model, trials, { others }));
         if (found) showAnswer(model, found);
       } catch (error) {
