@@ -404,9 +404,9 @@ class Untrained:
 BAD = {
     "diverged": (
         lambda: figures.posterior_figure(NAN),
-        "draws of 'composed' has 5 of 5 values of 'mu_nu'.*diverged",
+        "draws of 'composed': 5 of 5 values of 'mu_nu'.*diverged",
     ),
-    "exact": (lambda: figures.posterior_figure(ONE, exact=NAN), "exact has 5 of 5"),
+    "exact": (lambda: figures.posterior_figure(ONE, exact=NAN), "exact: 5 of 5"),
     "two studies": (
         lambda: figures.posterior_figure({"a": [ONE, ONE], "b": ONE}),
         "draws of 'a' must be the draws of one study",

@@ -394,8 +394,7 @@ def _log_likelihoods(
     doubts: FloatArray,
 ) -> None:
     """Add the log likelihood of subjects in the span to out (E,); doubts (J,) keeps the maxima."""
-    work = _make_work(tables)
-    theta = np.empty(N_GROUP)
+    work, theta = _make_work(tables), np.empty(N_GROUP)
     for e in range(etas.shape[0]):
         fits = _to_theta(etas[e], beta_grid, theta)
         # Outside its range the polynomial in beta may be anything.
