@@ -387,7 +387,9 @@ def _joined(parts: Sequence[Terms]) -> Terms:
         return parts[0]
     _check_alike(parts)
     arrays = ("summaries", "sizes", "subjects", "n_trials")
-    joined = {k: np.concatenate([getattr(part, k) for part in parts]) for k in arrays}
+    joined: dict[str, Any] = {
+        k: np.concatenate([getattr(part, k) for part in parts]) for k in arrays
+    }
     twice = len(joined["subjects"]) - len(np.unique(joined["subjects"]))
     if twice:
         raise ValueError(
@@ -463,7 +465,7 @@ def _digest(*parts: str | bytes) -> str:
 
 
 def _weights_hash(workflow: Any) -> str:
-    return _digest(*(np.ascontiguousarray(w) for w in workflow.estimator.get_weights()))
+    return _digest(*(w.tobytes() for w in workflow.estimator.get_weights()))
 
 
 _BUILT: dict[str, Any] = {}
