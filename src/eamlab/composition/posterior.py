@@ -185,10 +185,10 @@ def compose(
     training = getattr(workflow, "model_card", {}).get("training", {})
     if isinstance(study, Terms):
         _check_terms(workflow, study, group_size, summaries, check)
-        blocks, known, sizes = [], [study.summaries], [study.sizes]
+        blocks, known, sizes = [], [study.summaries], [tuple(study.sizes.tolist())]
     else:
         trained = trained_sizes(workflow)
-        sizes = [np.array(group_sizes(group_size, len(s), trained)) for s in studies]
+        sizes = [group_sizes(group_size, len(s), trained) for s in studies]
         blocks = [split_subjects(s.trials, n) for s, n in zip(studies, sizes, strict=True)]
         known = _summaries(workflow, blocks, summaries)
     settings = _settings(workflow, method, steps, given, max(map(len, known)))
@@ -207,7 +207,7 @@ def compose(
             model=model,
             settings=settings,
             summaries=known[i],
-            diagnostics={"n_groups": len(known[i]), "group_size": int(sizes[i].max())},
+            diagnostics={"n_groups": len(known[i]), "group_size": max(sizes[i])},
         )
         for i in range(len(known))
     ]
