@@ -142,6 +142,21 @@ def test_compose_prints_the_posterior_and_its_warnings(capsys, table):
     assert "warning: the data are unlike" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_compose_takes_a_folder_and_keeps_its_terms(capsys, table, tmp_path):
+    folder, out = tmp_path / "folder", tmp_path / "out"
+    folder.mkdir()
+    frame = pd.read_csv(table)
+    for i in range(2):
+        frame.assign(subject=frame["subject"] + 5 * i).to_csv(folder / f"{i}.csv", index=False)
+    assert main(["compose", str(folder), "--samples", "50", "--out", str(out)]) == 0
+    text = capsys.readouterr().out
+    assert "10 people, 2 groups" in text and "0.csv: 1 trials left out: no response time" in text
+    assert {p.name for p in out.iterdir()} == {"terms", "group_draws.csv", "group_summary.csv"}
+    assert len(list((out / "terms").iterdir())) == 2
+    assert "no file" in fails(capsys, "exact", folder)
+
+
 # --- bad input -----------------------------------------------------------------------------------
 
 

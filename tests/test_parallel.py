@@ -88,3 +88,15 @@ def test_a_cluster_gives_the_same_numbers(cluster, studies, serial):
         found = joblib.Parallel()(joblib.delayed(composed_mean)(s) for s in studies)
     # Another number of threads changes the order of TensorFlow's sums.
     np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_cluster_summarizes_chunks_as_one_process_does(cluster, workflow):
+    study = el.simulate(el.EAM, 80, 10, seed=12)
+    chunks = [study[:40], study[40:]]
+    expected = el.summarize(workflow, chunks)
+    with joblib.parallel_config(backend="dask"):
+        found = el.summarize(workflow, iter(chunks))
+    np.testing.assert_array_equal(found.subjects, expected.subjects)
+    np.testing.assert_allclose(found.summaries, expected.summaries, rtol=1e-4, atol=1e-5)

@@ -93,7 +93,7 @@ def shipped(tmp_path, monkeypatch):
     def refuse(*arguments, **_):
         raise AssertionError(f"opened {arguments}")
 
-    monkeypatch.setattr(workflows, "_workflow_of_card", None)
+    monkeypatch.setattr(workflows, "workflow_of_card", None)
     monkeypatch.setattr(h5py, "File", refuse)
     for name in ("local.json", "local.weights.h5"):
         shutil.copy(SOURCE / "eamlab" / "weights" / name, tmp_path)

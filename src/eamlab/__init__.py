@@ -21,6 +21,7 @@ _MODULE_OF = {
         "composition.individuals": ("people",),
         "composition.posterior": ("compose",),
         "composition.summed": ("LiveSampler",),
+        "composition.terms": ("summarize",),
         "draws": ("Draws",),
         "export": ("predict",),
         "grading": ("grade", "grade_many"),

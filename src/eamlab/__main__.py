@@ -28,6 +28,7 @@ examples:
   python -m eamlab info                           what is installed, and what is shipped
   python -m eamlab read trials.csv --unit ms      how a file is read, and what is left out
   python -m eamlab compose trials.csv --out here  the posterior of the population, by the networks
+  python -m eamlab compose folder --out here      the same of many files; what is done is kept
   python -m eamlab exact trials.csv               the same without networks: the answer key
   python -m eamlab train global --out mine        train a network of your own
 
@@ -136,7 +137,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_file(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, help="text file with a header and one row per trial")
+    parser.add_argument(
+        "file",
+        type=Path,
+        help="text file with a header, or Parquet file, with one row per trial; for compose, too, "
+        "a folder of these, which may be larger than the memory",
+    )
     parser.add_argument("--unit", choices=("s", "ms", "us"), help="unit of the response times")
     parser.add_argument(
         "--decimal", choices=(".", ","), metavar="MARK", help="of the times: a point or a comma"
@@ -192,6 +198,11 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
 def _study(options: argparse.Namespace) -> Any:
     from eamlab.reading import read_trials
 
+    return read_trials(options.file, **_reading(options))
+
+
+def _reading(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options as `read_trials` takes them."""
     coding = None
     if options.coding is not None:
         if len(set(options.coding)) < 2:
@@ -204,17 +215,16 @@ def _study(options: argparse.Namespace) -> Any:
     if conditions:
         column, *values = conditions
         conditions = {column: tuple(values)} if values else column
-    return read_trials(
-        options.file,
-        columns=_columns(options) or None,
-        unit=options.unit,
-        decimal=options.decimal,
-        coding=coding,
-        conditions=conditions,
-        missing=options.missing,
-        min_trials=options.min_trials,
-        rt_range=None if options.rt_range is None else tuple(options.rt_range),
-    )
+    return {
+        "columns": _columns(options) or None,
+        "unit": options.unit,
+        "decimal": options.decimal,
+        "coding": coding,
+        "conditions": conditions,
+        "missing": options.missing,
+        "min_trials": options.min_trials,
+        "rt_range": None if options.rt_range is None else tuple(options.rt_range),
+    }
 
 
 def _columns(options: argparse.Namespace) -> dict[str, Any]:
@@ -307,32 +317,37 @@ def _draw(options: argparse.Namespace) -> None:
         raise ValueError(f"--samples must be at least 1, got {options.samples}.")
     if options.seed < 0:
         raise ValueError(f"--seed must not be negative, got {options.seed}.")
-    study = _study(options)
+    folder = options.command == "compose" and options.file.is_dir()
+    study = options.file if folder else _study(options)
     shown: type[UserWarning] = UserWarning
     if options.command == "compose":
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         from eamlab.composition.posterior import compose
+        from eamlab.composition.terms import summarize
         from eamlab.workflows import load_pretrained
 
         usual = "two-conditions" if options.conditions else "global"
         workflow = load_pretrained(options.weights or usual, folder=options.folder)
-        verb = partial(compose, workflow, study, num_samples=options.samples)
+        verb = partial(compose, workflow)
     else:
         import eamlab as el
         from eamlab.reference.posterior import ReferenceWarning
 
         model = getattr(el, options.model or ("TWO_CONDITIONS" if options.conditions else "EAM"))
-        verb, shown = partial(el.exact, study, model, options.samples), ReferenceWarning
+        verb, shown = partial(el.exact, model=model), ReferenceWarning
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", shown)
-        draws = verb(seed=options.seed)
+        if folder:  # one file after the other
+            keep = None if options.out is None else options.out / "terms"
+            study = summarize(workflow, study, out=keep, **_reading(options))
+        draws = verb(study, num_samples=options.samples, seed=options.seed)
     print(_in_options(str(study)))
     for warning in caught:
         if warning.category in (UserWarning, shown):
             print(f"warning: {warning.message}", file=sys.stderr)
     print(draws.summary().to_string(float_format="{:.3f}".format))
     if options.out is not None:
-        files = draws.write(options.out, study)
+        files = draws.write(options.out)
         print("written:", *(str(file) for file in files.values()))
 
 

@@ -42,7 +42,7 @@ _FEW = 5  # trials of a subject below which its median says nothing of the unit
 _BLOCK = 3  # rows that stand together by intention
 _OTHER = "other condition"  # a reason to leave out
 _SHOWN = 5  # ids, values or lines named in a message
-_NOT_TEXT = {".xlsx", ".xls", ".ods", ".sav", ".mat", ".rds", ".parquet", ".feather", ".gz", ".zip"}
+_NOT_TEXT = {".xlsx", ".xls", ".ods", ".sav", ".mat", ".rds", ".feather", ".gz", ".zip"}
 _MARKS = {  # UTF-32 first: its mark begins with that of UTF-16
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",
@@ -95,8 +95,9 @@ def read_trials(
     Parameters
     ----------
     path_or_frame : str, path or pandas.DataFrame
-        A text file, separated by commas, semicolons, tabs, bars or spaces; or a frame. Anything
-        with ``to_pandas`` and a mapping of columns will do, too.
+        A text file, separated by commas, semicolons, tabs, bars or spaces; a Parquet file, which
+        needs ``pip install "eamlab[parquet]"``; or a frame. Anything with ``to_pandas`` and a
+        mapping of columns will do, too.
     columns : mapping, optional
         Your names of "subject", "rt" and "response", as far as they are not among `COLUMNS`, or if
         several are. The subject may be a list of columns that name a person together, or None if
@@ -138,6 +139,8 @@ def read_trials(
     ------
     FileNotFoundError
         If there is no such file.
+    ImportError
+        If the file is a Parquet file, and the package that reads these is missing.
     ValueError
         If the file is not a table of trials, if columns are missing, ambiguous or doubled, if ids
         seem to start again in each group, if times are not numbers, signed by the response or of an
@@ -238,7 +241,11 @@ def _frame(path_or_frame: Any, columns: Mapping[str, Any]) -> tuple[pd.DataFrame
     """Return the table, where it is from, and remarks."""
     remarks: list[str] = []
     if isinstance(path_or_frame, str | os.PathLike):
-        frame, source, remarks = _read_text(Path(path_or_frame), columns)
+        path = Path(path_or_frame)
+        _check_exists(path)
+        parquet = path.suffix.lower() == ".parquet"
+        read = _read_parquet(path) if parquet else _read_text(path, columns)
+        frame, source, remarks = read
     elif isinstance(path_or_frame, pd.DataFrame):
         frame, source = path_or_frame, "a frame"
     elif hasattr(path_or_frame, "to_pandas"):
@@ -260,6 +267,26 @@ def _frame(path_or_frame: Any, columns: Mapping[str, Any]) -> tuple[pd.DataFrame
     if frame.dropna(how="all").empty:
         raise ValueError(f"{source} has no rows below its header; it needs one row per trial.")
     return frame, source, remarks
+
+
+def _check_exists(path: Path) -> None:
+    if not path.is_file():
+        here = sorted(p.name for p in path.parent.glob("*.csv"))
+        raise FileNotFoundError(
+            f"path_or_frame: there is no file {str(path)!r} (seen from {Path.cwd()}); CSV files in "
+            f"its folder: {_some(here) or 'none'}."
+        )
+
+
+def _read_parquet(path: Path) -> tuple[pd.DataFrame, str, list[str]]:
+    try:
+        return pd.read_parquet(path), path.name, []
+    except ImportError as error:
+        raise ImportError(
+            f'{path.name}: Parquet files need a package more: pip install "eamlab[parquet]".'
+        ) from error
+    except (ValueError, OSError) as error:  # of pyarrow
+        raise ValueError(f"{path.name} is not a Parquet file: {error}") from error
 
 
 def _read_text(path: Path, columns: Mapping[str, Any]) -> tuple[pd.DataFrame, str, list[str]]:
@@ -284,12 +311,6 @@ def _read_text(path: Path, columns: Mapping[str, Any]) -> tuple[pd.DataFrame, st
 
 def _decoded(path: Path) -> tuple[str, list[str]]:
     """The text of a file, with ends of lines as Python has them, and remarks."""
-    if not path.is_file():
-        here = sorted(p.name for p in path.parent.glob("*.csv"))
-        raise FileNotFoundError(
-            f"path_or_frame: there is no file {str(path)!r} (seen from {Path.cwd()}); CSV files in "
-            f"its folder: {_some(here) or 'none'}."
-        )
     if path.suffix.lower() in _NOT_TEXT:
         raise ValueError(
             f"{path.name} is not a text file; read it with pandas and hand over the frame, or save "
@@ -443,13 +464,14 @@ def _subject_ids(frame: pd.DataFrame, names: list[Any]) -> pd.Series:
         return pd.Series(1, frame.index, dtype=object)
     parts = []
     for name in names:
-        there = frame[name].astype(object).dropna()
-        texts = there.astype(str).str.strip()
-        if texts.str.fullmatch(r"(0|[1-9]\d{0,17})(\.0)?").all():  # "7" and 7.0 are one subject
-            ids = texts.str.removesuffix(".0").astype(int).astype(object)
+        codes, found = pd.factorize(frame[name].astype(object))  # -1 where missing
+        texts = [str(x).strip() for x in found]
+        if all(re.fullmatch(r"(0|[1-9]\d{0,17})(\.0)?", x) for x in texts):
+            ids: list[Any] = [int(x.removesuffix(".0")) for x in texts]  # "7" and 7.0 are one
         else:
-            ids = texts.astype(object) if all(isinstance(x, str) for x in there) else there
-        parts.append(ids.reindex(frame.index))
+            ids = texts if all(isinstance(x, str) for x in found) else list(found)
+        known = np.array([*ids, None], dtype=object)  # None is last: at -1
+        parts.append(pd.Series(known[codes], frame.index, dtype=object))
     if len(parts) == 1:
         return parts[0]
     joined = ["/".join(map(str, ids)) for ids in zip(*parts, strict=True)]
@@ -511,16 +533,28 @@ def _key(value: Any) -> Any:
 
 def _keys(column: pd.Series, missing: tuple[Any, ...]) -> pd.Series:
     """Each value as `_key` has it, NaN where missing; every distinct value is looked at once."""
+    if _is_numbers(column):  # the same at once
+        single = column.dtype == np.float32  # 0.1 stands for 0.1, not for what it is in binary
+        keys = column.to_numpy().astype(str if single else float).astype(float)
+        absent = np.isin(keys, [x for x in missing if isinstance(x, float)])
+        return pd.Series(np.where(absent, np.nan, keys), column.index)
     column = column.astype(object)
     keys = {value: _key(value) for value in column.dropna().unique()}
     kept = {value: key for value, key in keys.items() if key not in missing and key == key}
     return column.map(kept)
 
 
+def _is_numbers(column: pd.Series) -> bool:
+    """Whether all values are numbers, or true and false, and not objects or texts."""
+    return isinstance(column.dtype, np.dtype) and column.dtype.kind in "biuf"
+
+
 def _times(column: pd.Series, rules: _Rules) -> tuple[pd.Series, str]:
     """Times as numbers in the file's own unit, NaN where missing; and the decimal mark found."""
-    column = column.astype(object)
     keys = _keys(column, (*rules.missing, ""))
+    if _is_numbers(column):
+        return keys, ""
+    column = column.astype(object)
     values = column[keys.notna()].unique()
     if rules.decimal is None and not any(isinstance(x, str) for x in keys.dropna().unique()):
         return keys.astype(float), ""
@@ -796,8 +830,10 @@ def _packed(
     """The study of the rows that stay, with the report of those that do not."""
     kept = rows[reason == ""]
     columns = ["response", "rt", *({"condition"} & set(rows))]
-    people = dict(list(kept.groupby("subject", sort=False)[columns]))
+    owner, people = pd.factorize(kept["subject"])
     ids = [x.item() if isinstance(x, np.generic) else x for x in people]
+    values = kept[columns].to_numpy("float32")[np.argsort(owner, kind="stable")]
+    trials = np.split(values, np.cumsum(np.bincount(owner))[:-1])
     lines = {}
     for why in ["", *reason[reason != ""].value_counts().index]:
         part = rows[reason == why]
@@ -812,7 +848,7 @@ def _packed(
         remarks.append(f"{share:.0%} of the trials were dropped; were these missing at random?")
     report.attrs["notes"] = tuple(remarks)
     return Study(
-        [x.to_numpy("float32") for x in people.values()], ids, source=source, report=report,
+        trials, ids, source=source, report=report,
         conditions=labels or Study.conditions,
     )  # fmt: skip
 

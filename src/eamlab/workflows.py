@@ -661,7 +661,7 @@ def load_pretrained(
         )
     card = json.loads(card_file.read_text(encoding="utf-8"))
     _check_card(name, card, weights)
-    workflow = _workflow_of_card(card, _model_of_card(name, card, model))
+    workflow = workflow_of_card(card, _model_of_card(name, card, model))
     workflow.estimator.load_weights(str(weights))
     workflow.model_card = card
     return workflow
@@ -681,7 +681,8 @@ def _model_of_card(name: str, card: dict[str, Any], model: Model | None) -> Mode
     return model.ordered(card["group_parameters"], card["person_parameters"])
 
 
-def _workflow_of_card(card: dict[str, Any], model: Model) -> bf.BasicWorkflow:
+def workflow_of_card(card: dict[str, Any], model: Model) -> bf.BasicWorkflow:
+    """Build the workflow that a model card describes, untrained."""
     settings = card["network"] | {"widths": tuple(card["network"]["widths"])}
     network = NetworkSettings(**settings)
     if card["kind"] == "local":

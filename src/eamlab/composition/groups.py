@@ -3,15 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from eamlab.backend import bf
 
 import numpy as np
 
-__all__ = ["auto_group_sizes", "group_sizes", "split_subjects", "summarize_groups"]
+from eamlab.model.model import Model
+from eamlab.networks import PooledSummary
+from eamlab.study import Study
+from eamlab.workflows import model_of
+
+__all__ = [
+    "auto_group_sizes",
+    "checked_model",
+    "group_sizes",
+    "split_subjects",
+    "summarize_groups",
+    "trained_sizes",
+]
 
 _SUMMARY_BATCH = 2_000
 """Subjects summarized at once; bounds the memory of the trial network at about 0.1 GB."""
+
+
+def checked_model(workflow: Any, studies: Sequence[Study] = ()) -> Model:
+    """Return the model of a global workflow; refuse another, or studies that it cannot summarize.
+
+    Raises
+    ------
+    ValueError
+        If it is no global workflow, knows no model, or needs as many trials of everybody.
+    """
+    if not isinstance(workflow, bf.CompositionalWorkflow):
+        raise ValueError(
+            f"workflow must be a CompositionalWorkflow, got {type(workflow).__name__}; "
+            "use global_workflow() or load_pretrained('global')."
+        )
+    pooled = isinstance(workflow.summary_network, PooledSummary)
+    if pooled and any(s.n_trials.min() < s.trials.shape[1] for s in studies):
+        raise ValueError(
+            "study: the pooled summary network needs the same number of trials for every subject; "
+            "use load_pretrained('global')."
+        )
+    return model_of(workflow)
+
+
+def trained_sizes(workflow: bf.CompositionalWorkflow) -> Sequence[int]:
+    """Return the group sizes that a workflow was trained on, five if its card does not say."""
+    training = getattr(workflow, "model_card", {}).get("training", {})
+    return training.get("group_sizes", [5])
 
 
 def group_sizes(group_size: int | str, n_subjects: int, trained: Sequence[int]) -> tuple[int, ...]:

@@ -16,14 +16,21 @@ from eamlab.backend import bf, keras
 import numpy as np
 
 from eamlab.composition.gaussian import sample_gaussian_composition
-from eamlab.composition.groups import group_sizes, split_subjects, summarize_groups
+from eamlab.composition.groups import (
+    checked_model,
+    group_sizes,
+    split_subjects,
+    summarize_groups,
+    trained_sizes,
+)
 from eamlab.composition.summed import check_bridge
+from eamlab.composition.terms import Terms
 from eamlab.draws import Draws
 from eamlab.model.model import GroupPrior, Model, check_count
-from eamlab.networks import AnchoredDiffusionModel, PooledSummary
+from eamlab.networks import AnchoredDiffusionModel
 from eamlab.predictive import check as predictive_check
 from eamlab.study import Study, as_studies
-from eamlab.workflows import TrainingSettings, model_of
+from eamlab.workflows import TrainingSettings
 
 __all__ = ["PRIOR_SCORES", "compose", "default_steps", "prior_score"]
 
@@ -74,7 +81,7 @@ def prior_score(prior: GroupPrior, kind: str = "diffused") -> Callable[..., dict
 
 def compose(
     workflow: bf.CompositionalWorkflow,
-    study: Study | Sequence[Study],
+    study: Study | Terms | Sequence[Study],
     *,
     num_samples: int = 100,
     group_size: int | str = "auto",
@@ -102,8 +109,9 @@ def compose(
     ----------
     workflow : bayesflow.CompositionalWorkflow
         A trained global workflow.
-    study : Study, or sequence of Study
-        Whose population; several are composed one by one.
+    study : Study, Terms, or sequence of Study
+        Whose population; several are composed one by one. Terms are what `eamlab.summarize` made
+        of a population that is too large to be held at once, or that people join and leave.
     num_samples : int, default 100
         Posterior draws per study.
     group_size : int or "auto", default "auto"
@@ -138,7 +146,8 @@ def compose(
     check : bool, optional
         Whether to compare data and draws with what the model and its prior can produce
         (`eamlab.check`), and to warn of what is unusual. By default a single study is checked, and
-        several are not: it takes some tenths of a second for each.
+        several are not: it takes some tenths of a second for each. Terms hold no trials to compare
+        with.
     seed : int, optional
         Seed of the draws.
 
@@ -159,17 +168,24 @@ def compose(
     ValueError
         If an argument is out of range.
     """
-    several = not isinstance(study, Study)
-    studies = as_studies(study, model=getattr(workflow, "model", None))
-    model = _checked_model(workflow, studies)
+    several = not isinstance(study, Study | Terms)
+    studies: list[Study] = []
+    if not isinstance(study, Terms):
+        studies = as_studies(study, model=getattr(workflow, "model", None))
+    model = checked_model(workflow, studies)
     num_samples = check_count("num_samples", num_samples)
     seed = None if seed is None else check_count("seed", seed, 0)
     given: dict[str, Any] = {"mini_batch_size": mini_batch_size, "d0": d0, "d1": d1}
     given |= {"use_jac": use_jac, "prior": prior}
     training = getattr(workflow, "model_card", {}).get("training", {})
-    trained = training.get("group_sizes", [5])
-    blocks = [split_subjects(s.trials, group_sizes(group_size, len(s), trained)) for s in studies]
-    known = _summaries(workflow, blocks, summaries)
+    if isinstance(study, Terms):
+        _check_terms(workflow, study, group_size, summaries, check)
+        blocks, known, sizes = [], [study.summaries], [tuple(study.sizes.tolist())]
+    else:
+        trained = trained_sizes(workflow)
+        sizes = [group_sizes(group_size, len(s), trained) for s in studies]
+        blocks = [split_subjects(s.trials, n) for s, n in zip(studies, sizes, strict=True)]
+        known = _summaries(workflow, blocks, summaries)
     settings = _settings(workflow, method, steps, given, max(map(len, known)))
     common: dict[str, Any] = {"num_samples": num_samples, "seed": seed}
     if settings["method"] == "gaussian":
@@ -186,11 +202,13 @@ def compose(
             model=model,
             settings=settings,
             summaries=known[i],
-            diagnostics={"n_groups": len(known[i]), "group_size": blocks[i][0].shape[1]},
+            diagnostics={"n_groups": len(known[i]), "group_size": max(sizes[i])},
         )
-        for i in range(len(studies))
+        for i in range(len(known))
     ]
-    if check or (check is None and not several):
+    if isinstance(study, Terms):
+        _warn_of(_unusual_trials(training, study.n_trials), "the data are")
+    elif check or (check is None and not several):
         for i, (draws, one) in enumerate(zip(result, studies, strict=True)):
             _warn_of_unusual(training, draws, one, f"study {i} is" if several else "the data are")
     return result if several else result[0]
@@ -215,6 +233,8 @@ def _summed_draws(
         raise ValueError("study: studies that are composed together need equally many groups.")
     options |= {"seed": None if seed is None else keras.random.SeedGenerator(seed)}
     if len(summaries[0]) == 1:  # nothing to compose: the network's own posterior
+        if not blocks:
+            raise ValueError("study: Terms of one group have no score to sum; pass its Study.")
         draws = _sample_groups(workflow, np.stack([b[0][0] for b in blocks]), **options)
     else:
         draws = workflow.compositional_sample(
@@ -269,21 +289,6 @@ def _summaries(
 # --------------------------------------------------------------------------------------------------
 # Checks
 # --------------------------------------------------------------------------------------------------
-
-
-def _checked_model(workflow: Any, studies: list[Study]) -> Model:
-    if not isinstance(workflow, bf.CompositionalWorkflow):
-        raise ValueError(
-            f"workflow must be a CompositionalWorkflow, got {type(workflow).__name__}; "
-            "use global_workflow() or load_pretrained('global')."
-        )
-    pooled = isinstance(workflow.summary_network, PooledSummary)
-    if pooled and any(s.n_trials.min() < s.trials.shape[1] for s in studies):
-        raise ValueError(
-            "study: the pooled summary network needs the same number of trials for every subject; "
-            "use load_pretrained('global')."
-        )
-    return model_of(workflow)
 
 
 def _settings(
@@ -343,20 +348,42 @@ def default_steps(method: str, n_groups: int) -> int | str:
 
 
 def _warn_of_unusual(training: dict[str, Any], draws: Draws, study: Study, which: str) -> None:
-    unusual = list(predictive_check(draws, study).messages)
-    if training:
-        low, high = TrainingSettings(**training).trials_seen
-        outside = study.n_trials[(study.n_trials < low) | (study.n_trials > high)]
-        if len(outside):
-            unusual.insert(
-                0,
-                f"{len(outside)} of {len(study)} subjects have {outside.min()} to {outside.max()} "
-                f"trials, and it was trained on {low} to {high}.",
-            )
+    unusual = predictive_check(draws, study).messages
+    _warn_of([*_unusual_trials(training, study.n_trials), *unusual], which, stacklevel=4)
+
+
+def _unusual_trials(training: dict[str, Any], n_trials: np.ndarray) -> list[str]:
+    """Say who has more or fewer trials than any that the network was trained on."""
+    if not training:
+        return []
+    low, high = TrainingSettings(**training).trials_seen
+    outside = n_trials[(n_trials < low) | (n_trials > high)]
+    if not len(outside):
+        return []
+    return [
+        f"{len(outside)} of {len(n_trials)} subjects have {outside.min()} to {outside.max()} "
+        f"trials, and it was trained on {low} to {high}."
+    ]
+
+
+def _warn_of(unusual: Sequence[str], which: str, stacklevel: int = 3) -> None:
     if unusual:
         warnings.warn(
             f"{which} unlike what the network was trained on; do not trust the draws before you "
             "know why. " + " ".join(unusual),
             UserWarning,
-            stacklevel=3,
+            stacklevel=stacklevel,
+        )
+
+
+def _check_terms(
+    workflow: bf.CompositionalWorkflow, terms: Terms, group_size: Any, summaries: Any, check: Any
+) -> None:
+    terms.check_made_by(workflow)
+    told = {"group_size": group_size != "auto", "summaries": summaries is not None, "check": check}
+    given = [name for name, value in told.items() if value]
+    if given:
+        raise ValueError(
+            f"study: Terms have groups and summaries already and hold no trials, so {given} cannot "
+            "be given; leave out, or pass a Study."
         )
