@@ -322,7 +322,7 @@ def tasks_ms(page, act) -> list[float]:
     """Processor time of every task of the page's own thread while `act()` runs."""
     session, events, ended = page.context.new_cdp_session(page), [], []
     session.on("Tracing.dataCollected", lambda told: events.extend(told["value"]))
-    session.on("Tracing.tracingComplete", ended.append)
+    session.on("Tracing.tracingComplete", lambda told: ended.append(told))
     session.send("Tracing.start", {"categories": "toplevel"})
     act()
     session.send("Tracing.end")
