@@ -13,7 +13,7 @@ __all__ = ["EXERCISES"]
 FloatArray = NDArray[np.float64]
 
 _PEOPLE, _IN_GROUP = 10_000, 5
-_FEW = 500
+_FEW = 60
 _STUDIES, _DRAWS, _SUMMARY, _BYTES = 64, 100, 16, 4
 _MU_NU, _TIMES = 0.8, np.array([0.0, 0.5, 1.0])
 
@@ -57,7 +57,7 @@ EXERCISES = (
                 lambda: _terms() | {"power": _FEW / _IN_GROUP - 1},
             ),
         ),
-        "The tutorial's formula says 1 - J, but its code composes groups: its J is 100 here.",
+        "The tutorial's formula says 1 - J, but its code composes groups: its J is 12 here.",
         rtol=0.001,
     ),
     Exercise(
