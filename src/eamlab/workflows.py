@@ -556,8 +556,8 @@ def _local_networks(network: NetworkSettings, model: Model) -> tuple[Any, Any]:
         summary = PersonSummary(hierarchy, summary_dim=network.summary_dim)
         return summary, PersonPosterior(hierarchy, **options)
     if network.summary == "pooled":
-        summary = PooledSummary(summary_dim=network.summary_dim)
-        return summary, bf.networks.StableConsistencyModel(subnet_kwargs=_subnet(network))
+        plain = bf.networks.StableConsistencyModel(subnet_kwargs=_subnet(network))
+        return PooledSummary(summary_dim=network.summary_dim), plain
     columns = {name: i for i, name in enumerate(model.prior.names)}
     posterior = AnchoredConsistencyModel(
         [(columns[p.mean], columns[p.log_sd]) for p in model.people],
