@@ -65,6 +65,7 @@ def test_shipped_weights_load_and_match_their_cards(name):
         ("global", None, "full"),
         ("local", None, "full"),
         ("global-pooled", book.WEIGHTS, "comparison"),
+        ("local-pooled", book.WEIGHTS, "comparison"),
     ],
 )
 def test_shipped_weights_were_trained_as_their_preset_says(name, folder, preset):
@@ -145,6 +146,36 @@ def test_a_basic_workflow_becomes_compositional_without_retraining(study):
     assert draws["mu_nu"].shape == (1, 3, 1)
 
 
+@pytest.mark.parametrize(
+    ("name", "network", "options"),
+    [
+        ("global-pooled", bf.networks.DiffusionModel, {"method": "euler", "steps": 5}),
+        ("local-pooled", bf.networks.StableConsistencyModel, {}),
+    ],
+)
+def test_pooled_weights_fit_bayesflows_own_networks(name, network, options):
+    shipped, people = load_pretrained(name, folder=book.WEIGHTS), 5 if options else 1
+    data = EAM.sample(4, people, 30, seed=1)
+    pooled = data | {"sim_data": data["sim_data"].reshape(4, people * 30, 2)}
+    plain = bf.BasicWorkflow(
+        adapter=shipped.adapter,
+        summary_network=bf.networks.SetTransformer(summary_dim=16),
+        inference_network=network(),
+        standardize=shipped.estimator.standardizer.standardize,
+    )
+    plain.estimator.build_from_data(plain.adapter(pooled))
+    plain.estimator.set_weights(shipped.estimator.get_weights())
+    given = {k: data[k] for k in EAM.prior.names}
+    one, other = (
+        workflow.sample(
+            num_samples=3, conditions=given | {"sim_data": d["sim_data"]}, seed=1, **options
+        )
+        for workflow, d in ((shipped, data if options else pooled), (plain, pooled))
+    )
+    for k in one:
+        np.testing.assert_allclose(one[k], other[k], rtol=1e-4, atol=1e-5)
+
+
 def test_presets_have_the_published_sizes():
     tutorial = PRESETS["tutorial"]
     training = tutorial.global_training
@@ -152,6 +183,7 @@ def test_presets_have_the_published_sizes():
     assert tutorial.local_training.epochs == 50 and training.offline
     assert tutorial.global_network.summary == "pooled"
     assert tutorial.global_network.summary_dim == 16
+    assert tutorial.local_network == tutorial.global_network == PRESETS["comparison"].local_network
     json.dumps({k: v.description for k, v in PRESETS.items()})
 
 

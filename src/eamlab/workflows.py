@@ -74,7 +74,8 @@ class NetworkSettings:
     """Kinds and sizes of one workflow's networks.
 
     ``score="plain"`` is BayesFlow's own diffusion model instead of the anchored one, which needs
-    the subject-aware summary; the local workflow ignores both.
+    the subject-aware summary; the local workflow ignores it. With the pooled summary both
+    workflows have BayesFlow's own networks.
     """
 
     summary: str = "subject-aware"
@@ -168,9 +169,7 @@ PRESETS: dict[str, Preset] = {
             "1,000 epochs (local: 50), the library's default networks, pooled summary.",
             global_network=_TUTORIAL_NETWORK,
             global_training=TrainingSettings(epochs=1000, scheme="euler-maruyama", offline=True),
-            local_network=NetworkSettings(
-                summary_dim=16, widths=_LIBRARY_DEFAULT_WIDTHS, activation="mish"
-            ),
+            local_network=_TUTORIAL_NETWORK,
             local_training=TrainingSettings(
                 epochs=50, scheme="euler-maruyama", offline=True, group_sizes=(1,)
             ),
@@ -178,9 +177,11 @@ PRESETS: dict[str, Preset] = {
         Preset(
             name="comparison",
             description="The tutorial's networks on fresh exact simulations: what the shipped "
-            "global-pooled weights were trained with. Their model card gives the processor time.",
+            "pooled weights were trained with. Their model cards give the processor time.",
             global_network=_TUTORIAL_NETWORK,
             global_training=TrainingSettings(epochs=18),
+            local_network=_TUTORIAL_NETWORK,
+            local_training=TrainingSettings(epochs=20, group_sizes=(1,)),
         ),
         Preset(
             name="quick",
@@ -440,7 +441,8 @@ def local_workflow(
         inference_network=inference_network,
         summary_network=summary_network,
         initial_learning_rate=learning_rate or preset.local_training.learning_rate,
-        standardize=None,
+        # The others standardize by the population's own mean and sd.
+        standardize="inference_variables" if network.summary == "pooled" else None,
     )
     workflow.model = model
     return workflow
@@ -564,6 +566,9 @@ def _local_networks(network: NetworkSettings, model: Model) -> tuple[Any, Any]:
         hierarchy = Hierarchy.of(model)
         summary = PersonSummary(hierarchy, summary_dim=network.summary_dim)
         return summary, PersonPosterior(hierarchy, **options)
+    if network.summary == "pooled":
+        plain = bf.networks.StableConsistencyModel(subnet_kwargs=_subnet(network))
+        return PooledSummary(summary_dim=network.summary_dim), plain
     columns = {name: i for i, name in enumerate(model.prior.names)}
     posterior = AnchoredConsistencyModel(
         [(columns[p.mean], columns[p.log_sd]) for p in model.people],

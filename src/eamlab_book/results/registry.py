@@ -101,6 +101,7 @@ NETWORKS = (
     _network("local", _SHIPPED, "local", "full", 2200),
     _network("global-pooled", "src/eamlab_book/weights", "global", "comparison", 1805),
     *_pair("eam", None, "hierarchical"),
+    _network("local-pooled", "src/eamlab_book/weights", "local", "comparison", 700),
     *_pair("laboratory", LABORATORY),
     *_pair("two-conditions", TWO_CONDITIONS, epochs=32),
     *_pair("collapsing", COLLAPSING, "own", "src/eamlab_book/weights", 60),
