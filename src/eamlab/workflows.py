@@ -243,37 +243,6 @@ PRESETS: dict[str, Preset] = {
             ),
         ),
         Preset(
-            name="hierarchical",
-            description="What the shipped eam networks were trained with: as laboratory, but 30 "
-            "trials mostly, and in half of the batches 16 groups of each population, so that their "
-            "product is trained, too. Train local first.",
-            global_network=NetworkSettings(summary="hierarchical", summary_dim=32),
-            global_training=TrainingSettings(
-                epochs=60,
-                batches_per_epoch=256,
-                batch_size=192,
-                learning_rate=1e-3,
-                group_sizes=(200, 20, 100, 50, 200, 100, 10, 200, 5, 2, 200, 1),
-                trials_per_batch=96_000,
-                ragged_every=4,
-                trial_range=(5, 500),
-                sharing=16,
-                averaging=0.999,
-            ),
-            local_network=NetworkSettings(summary="hierarchical", summary_dim=16),
-            local_training=TrainingSettings(
-                epochs=40,
-                batches_per_epoch=256,
-                batch_size=768,
-                learning_rate=2e-3,
-                group_sizes=(1,),
-                trials_per_batch=96_000,
-                ragged_every=2,
-                trial_range=(5, 500),
-                averaging=0.999,
-            ),
-        ),
-        Preset(
             name="own",
             description="For any model, both networks in about two minutes on one core: groups of "
             "2 to 100 people with 5 to 100 trials each, ragged. Train local first.",

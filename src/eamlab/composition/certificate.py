@@ -129,7 +129,7 @@ def certify(
     correct : bool, default False
         Whether to shift the draws by the predicted bias, less what of it may be chance (the
         positive-part rule of James and Stein), and to stretch them where the predicted width
-        differs by more than a quarter.
+        differs by more than a quarter, and by more than chance.
     time_limit : float, optional
         Seconds after which no further study is simulated; at least 20 are.
     seed : int, optional
@@ -178,7 +178,9 @@ def certify(
     corrected = draws
     if correct:
         ratio = width / sd
-        stretch = np.where(np.abs(np.log(ratio)) > np.log(1.25), ratio, 1.0)
+        # Three standard errors of a log sd from so many studies.
+        sure_of = max(np.log(1.25), 3.0 / np.sqrt(2.0 * len(points)))
+        stretch = np.where(np.abs(np.log(ratio)) > sure_of, ratio, 1.0)
         sure = np.clip(1.0 - (table["bias_se"] / table["bias"]).to_numpy() ** 2, 0.0, 1.0)
         moved = mean - sure * (mean - center) + stretch * (values - mean)
         columns = dict(zip(model.prior.names, moved.T, strict=True))

@@ -134,7 +134,7 @@ def grade_recipe(
 def make_certificates(workshop: Workshop, result: Result) -> dict[str, Any]:
     """Return what a certificate says of each graded study, beside its grade."""
     settings: CertificateSettings = result.settings
-    one, rows = workshop.remember(certified, "eam"), []
+    one, rows = workshop.remember(certified, "global"), []
     graded = json.loads(workshop.path("src/eamlab_book/data/grades.json").read_text("utf-8"))[
         "rows"
     ]
@@ -155,7 +155,7 @@ def certified(
 ) -> dict[str, Any]:
     """Compose, certify and correct a study; compare with the moments of its exact posterior."""
     study = graded_study(n_subjects, index, model=workshop.model)
-    workflow, start = workshop.network("eam"), time.perf_counter()
+    workflow, start = workshop.network("global"), time.perf_counter()
     draws = compose(workflow, study, num_samples=settings.num_samples, seed=1, check=False)
     found = certify(
         workflow, draws, study, n_studies=settings.n_studies, rounds=settings.rounds,

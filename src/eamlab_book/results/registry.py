@@ -81,7 +81,7 @@ def _script(of: Result) -> Result:
 
 def _pair(
     name: str,
-    model: Model | None,
+    model: Model,
     preset: str = "laboratory",
     folder: str = _SHIPPED,
     seconds: float = 1800,
@@ -100,23 +100,13 @@ NETWORKS = (
     _network("global", _SHIPPED, "global", "full", 2130),
     _network("local", _SHIPPED, "local", "full", 2200),
     _network("global-pooled", "src/eamlab_book/weights", "global", "comparison", 1805),
-    *_pair("eam", None, "hierarchical"),
     _network("local-pooled", "src/eamlab_book/weights", "local", "comparison", 700),
     *_pair("laboratory", LABORATORY),
     *_pair("two-conditions", TWO_CONDITIONS, epochs=32),
     *_pair("collapsing", COLLAPSING, "own", "src/eamlab_book/weights", 60),
 )
 
-_IN_PAGES = (
-    "global",
-    "local",
-    "laboratory",
-    "laboratory-local",
-    "two-conditions",
-    "two-conditions-local",
-)
-
-_SCRIPTS = tuple(_script(network) for network in NETWORKS if network.name in _IN_PAGES)
+_SCRIPTS = tuple(_script(network) for network in NETWORKS if network.files[0].startswith(_SHIPPED))
 _DEMOS = tuple(f"demo_J{n}" for n in DEMO_SIZES)
 
 RESULTS = (
@@ -135,7 +125,9 @@ RESULTS = (
     ),
     _stored("films", widgets.make_films, FilmSettings(), 20, "global", *_DEMOS[:3]),
     _stored("grades", grades.make_grades, GradeSettings(), 7200, "global", "global-pooled"),
-    _stored("certificates", grades.make_certificates, CertificateSettings(), 3000, "eam", "grades"),
+    _stored(
+        "certificates", grades.make_certificates, CertificateSettings(), 2400, "global", "grades"
+    ),
     _stored("discretization", grades.make_discretization, DiscretizationSettings(), 600),
     _stored("tuning", grades.make_tuning, TuningSettings(), 600, "global"),
     _stored("levers", grades.make_levers, LeverSettings(), 1800, "global"),
