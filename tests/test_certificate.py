@@ -42,7 +42,7 @@ def test_a_shift_is_found_with_its_error_and_mended(pretend):
     found = el.certify(Workflow(), draws, study, n_studies=200, correct=True, seed=1)
     z = (found.table["bias"] - offset) / found.table["bias_se"]
     assert np.abs(z).max() < 4.0  # 7 checks: by chance once in 2,000
-    assert found.table["bias_se"].between(0.05, 0.3).all()
+    assert found.table["bias_se"].between(0.25, 0.4).all()
     np.testing.assert_allclose(found.table["sd_ratio"], 1.0, atol=0.2)
     moved = (np.array(list(found.draws.mean.values())) - composed) / sd
     # by what was found, less what may be chance

@@ -1,5 +1,7 @@
 """The stored grades are those of the shipped weights, and a few of them are computed again."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -8,7 +10,7 @@ import eamlab as el
 from eamlab.model.eam import EAM
 from eamlab_book import report_card as grades
 from eamlab_book.figures import grades_figure, sbc_figure
-from eamlab_book.results.grades import discretized_z, grade_recipe, key
+from eamlab_book.results.grades import certified, discretized_z, grade_recipe, key
 from eamlab_book.results.keys import calibrate_one
 from eamlab_book.results.workshop import Workshop
 from eamlab_book.stored import load_stored
@@ -151,6 +153,34 @@ def test_a_stored_grade_is_what_composing_and_grading_give():
             # Seeds are fixed; what differs between machines is rounding in single precision.
             for k in NAMES:
                 assert now[k][column] == pytest.approx(then[k][column], abs=0.02)
+
+
+def test_a_stored_certificate_is_what_certify_gives():
+    settings = grades.CertificateSettings()
+    first = grades.certificate_frame().query("J == 10 and study == 0").set_index("parameter")
+    (row,) = (
+        r["per_study"][0]
+        for r in load_stored("grades.json", grades.GradeSettings())["rows"]
+        if (r["J"], r["recipe"]) == (10, "recommended")
+    )
+    exact = {k: (v["exact_mean"], v["exact_sd"]) for k, v in row.items()}
+    fresh = certified(Workshop(), replace(settings, studies={}), 10, 0, exact)["parameters"]
+    for column in ("bias", "bias_se", "true", "corrected", "sd_ratio", "corrected_ratio"):
+        for k in NAMES:  # what differs between machines is rounding in single precision
+            assert fresh[k][column] == pytest.approx(first.loc[k, column], abs=0.03)
+
+
+def test_certificates_see_the_biases_of_large_studies_and_mend_them():
+    frame = grades.certificate_frame()
+    for n_subjects, part in frame[frame["J"] >= 1000].groupby("J"):
+        assert np.corrcoef(part["true"], part["bias"])[0, 1] > 0.7, n_subjects
+        assert (part["corrected"] ** 2).mean() < 0.6 * (part["true"] ** 2).mean(), n_subjects
+        held = ((part["bias"] - part["true"]).abs() < 1.645 * part["bias_se"]).mean()
+        # The parameters of a study go together: as of some three times the studies.
+        error = np.sqrt(0.9 * 0.1 / (3 * part["study"].nunique()))
+        assert abs(held - 0.9) < 0.05 + 2.0 * error, n_subjects
+    table = grades.certificate_table()
+    assert table.loc[(10_000, "corrected"), "right"] > table.loc[(10_000, "as composed"), "right"]
 
 
 @pytest.mark.parametrize("corrected", [False, True])

@@ -16,6 +16,7 @@ from eamlab_book.widgets.film import load_films
 
 NAMES = sorted(path.name for path in stored_path("").glob("*.json"))
 NETWORKS = {
+    "certificates.json": {"global"},
     "films.json": {"global"},
     "grades.json": {"global", "global-pooled"},
     "grades_laboratory.json": {"laboratory", "laboratory-local"},
@@ -36,6 +37,7 @@ LOADERS = {
     "films": load_films,
     "grades": report_card.grade_table,
     "grade frame": report_card.grade_frame,
+    "certificates": report_card.certificate_frame,
     "discretization": report_card.discretization_table,
     "composed sbc": report_card.composed_sbc,
     "exact sbc": report_card.exact_sbc,
