@@ -291,6 +291,10 @@ class AnchoredDiffusionModel(CompiledDiffusionModel):
     serves groups of one and of two hundred subjects. A zero condition gives the prior's score
     exactly.
 
+    In training, groups of a batch that have the same parameters are graded by the product of their
+    posteriors, denoised as `eamlab.composition.gaussian` does it, so that an error that they have
+    in common counts as it will in a composition.
+
     Parameters
     ----------
     noise_levels : int, default 8
@@ -306,7 +310,8 @@ class AnchoredDiffusionModel(CompiledDiffusionModel):
     Raises
     ------
     ValueError
-        If one of these two is given; in use, for an ``observed_condition_mask``.
+        If one of these two is given; in use, for an ``observed_condition_mask``, and in training
+        for any of BayesFlow's masks.
     """
 
     def __init__(
@@ -396,12 +401,9 @@ class AnchoredDiffusionModel(CompiledDiffusionModel):
     ) -> dict[str, Tensor]:
         """Compute the noise loss at several levels per group, and the Gaussian's likelihood."""
         refuse_masks(kwargs, TARGET_MASKS, "learns the product of its groups")
-        mean, precision = self.anchor(conditions, x.shape[-1])
-        product = _Product.of(x, mean, precision)
+        product = _Product.of(x, *self.anchor(conditions, x.shape[-1]))
         log_snr, noise = self._noise(product.first, ops.shape(x))
-        denoised = self._denoised(
-            product, x, log_snr, noise, conditions, mean, precision, stage == "training"
-        )
+        denoised = self._denoised(product, x, log_snr, noise, conditions, stage == "training")
         # The squared error of the noise: at this weight the levels' sum is the evidence bound.
         error = ops.exp(log_snr) * ops.mean(ops.square(denoised - x), axis=-1)
         loss = ops.mean(error, axis=0) + self.anchor_weight * product.surprise(x)
@@ -424,8 +426,6 @@ class AnchoredDiffusionModel(CompiledDiffusionModel):
         log_snr: Tensor,
         noise: Tensor,
         conditions: Tensor,
-        mean: Tensor,
-        precision: Tensor,
         training: bool,
     ) -> Tensor:
         """Return the product's denoised mean (levels, n, dim), as a composition has it."""
@@ -442,11 +442,11 @@ class AnchoredDiffusionModel(CompiledDiffusionModel):
 
         residual = self.residual(
             ops.reshape(noisy, (-1, x.shape[-1])), ops.reshape(level, (-1, 1)), rows(conditions),
-            mean=rows(mean), own=rows(ops.diagonal(precision, axis1=-2, axis2=-1)),
+            mean=rows(product.mean), own=rows(ops.diagonal(product.precision, axis1=-2, axis2=-1)),
             training=training,
         )  # fmt: skip
         residual = ops.reshape(residual, ops.shape(noisy))
-        force = product.sum(apply(precision, residual) + snr * residual)
+        force = product.sum(apply(product.precision, residual) + snr * residual)
         pull = product.pull + force + alpha / ops.square(sigma) * noisy
         eye = ops.eye(x.shape[-1], dtype=x.dtype)
         return ops.solve(product.total + snr[..., None] * eye, pull[..., None])[..., 0]
@@ -465,10 +465,12 @@ class _Product(NamedTuple):
     it will count in a composition.
     """
 
+    mean: Tensor  # (n, d), of each group
+    precision: Tensor  # (n, d, d), of each group
     same: Tensor  # (n, n): 1 where two groups share their parameters
     first: Tensor  # (n,): the first group that does
-    pull: Tensor  # (n, d): precision times mean
-    total: Tensor  # (n, d, d): precision; the prior N(0, I) is in it once
+    pull: Tensor  # (n, d): the product's precision times its mean
+    total: Tensor  # (n, d, d): the product's precision; the prior N(0, I) is in it once
 
     @classmethod
     def of(cls, x: Tensor, mean: Tensor, precision: Tensor) -> _Product:
@@ -477,7 +479,7 @@ class _Product(NamedTuple):
         eye = ops.eye(x.shape[-1], dtype=x.dtype)
         total = ops.tensordot(same, precision - eye, axes=1) + eye
         pull = ops.matmul(same, apply(precision, mean))
-        return cls(same, ops.argmax(same, axis=-1), pull, total)
+        return cls(mean, precision, same, ops.argmax(same, axis=-1), pull, total)
 
     def sum(self, values: Tensor) -> Tensor:
         """Sum (..., n, d) over the groups that share, for each group."""
