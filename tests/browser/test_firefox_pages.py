@@ -72,7 +72,8 @@ def test_the_lab_answers_in_firefox(ask, tmp_path_factory, over):
     tags = "".join(f'<script defer src="{name}"></script>' for name in names)
     place = '<div data-eam-widget="lab"><script type="application/json">{"settings":{}}</script>'
     html = f'{META}{tags}{place}<p class="eam-fallback"></p></div>'
-    (folder / "page.html").write_text(f"<!doctype html><meta charset=utf-8>{html}", "utf-8")
+    page = f"<!doctype html><meta charset=utf-8>{html}"
+    (folder / "page.html").write_text(page, encoding="utf-8")
     (tab,) = ask("browsingContext.getTree")["contexts"]
     with serve(folder) as server:
         url = f"{server}page.html" if over == "http" else (folder / "page.html").as_uri()

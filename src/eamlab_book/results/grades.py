@@ -135,9 +135,9 @@ def make_certificates(workshop: Workshop, result: Result) -> dict[str, Any]:
     """Return what a certificate says of each graded study, beside its grade."""
     settings: CertificateSettings = result.settings
     one, rows = workshop.remember(certified, "global"), []
-    graded = json.loads(workshop.path("src/eamlab_book/data/grades.json").read_text("utf-8"))[
-        "rows"
-    ]
+    graded = json.loads(
+        workshop.path("src/eamlab_book/data/grades.json").read_text(encoding="utf-8")
+    )["rows"]
     keys = {r["J"]: r["per_study"] for r in graded if r["recipe"] == "recommended"}
     for n_subjects, n_studies in settings.studies.items():
         for i in tqdm(range(n_studies), f"certificates, J = {n_subjects}"):
