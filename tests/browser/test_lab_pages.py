@@ -280,8 +280,13 @@ def test_early_and_late_answers_are_told_and_come_again(open_lab):
     page = open_lab()
     task = part(page, "subject")
     task.get_by_role("button", name="Start").click()
-    page.keyboard.press("ArrowLeft")
-    task.get_by_text("Too early").wait_for()
+    early = task.get_by_text("Too early")
+    for _ in range(200):  # the first trial waits for the networks
+        page.keyboard.press("ArrowLeft")
+        if early.is_visible():
+            break
+        page.wait_for_timeout(50)
+    early.wait_for()
     task.get_by_text("Too slow").wait_for(timeout=8000)
     task.get_by_text(f"1 of {TRIALS}").wait_for()
 
