@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from scipy import stats
@@ -9,7 +10,7 @@ from scipy import stats
 import eamlab as el
 from eamlab.model.eam import EAM
 from eamlab_book import report_card as grades
-from eamlab_book.figures import grades_figure, sbc_figure
+from eamlab_book.figures import certificate_figure, grades_figure, sbc_figure
 from eamlab_book.results.grades import certified, discretized_z, grade_recipe, key
 from eamlab_book.results.keys import calibrate_one
 from eamlab_book.results.workshop import Workshop
@@ -181,6 +182,14 @@ def test_certificates_see_the_biases_of_large_studies_and_mend_them():
         assert abs(held - 0.9) < 0.05 + 2.0 * error, n_subjects
     table = grades.certificate_table()
     assert table.loc[(10_000, "corrected"), "right"] > table.loc[(10_000, "as composed"), "right"]
+
+
+def test_certificate_figure_has_a_panel_per_study_size_and_is_closed():
+    figure = certificate_figure(grades.certificate_frame())
+    assert [ax.get_title() for ax in figure.axes] == [
+        f"$J$ = {n_subjects:,}" for n_subjects in grades.CertificateSettings().studies
+    ]
+    assert plt.get_fignums() == []
 
 
 @pytest.mark.parametrize("corrected", [False, True])

@@ -1019,6 +1019,7 @@ def grades_figure(frame: Any) -> Figure:
     return figure
 
 
+@_styled
 def certificate_figure(frame: Any) -> Figure:
     """Draw what certificates forecast against the true biases, one panel per J.
 
