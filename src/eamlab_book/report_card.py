@@ -319,13 +319,18 @@ def grade_table(n_subjects: int | None = None) -> pd.DataFrame:
     return pd.DataFrame([_summary(r) for r in rows]).set_index(["J", "recipe"])
 
 
+def _right(bias: Any, sd_ratio: Any) -> Any:
+    """Say where a posterior is within 1 exact sd, and within 0.7 to 1.4 in width; elementwise."""
+    return (np.abs(bias) <= 1.0) & (sd_ratio >= 0.7) & (sd_ratio <= 1.4)
+
+
 def _summary(row: dict[str, Any]) -> dict[str, Any]:
     def column(key: str) -> NDArray:
         return np.array([[s[n][key] for n in EAM.prior.names] for s in row["per_study"]], float)
 
     biases, ratios = column("bias"), column("sd_ratio")
     bias, ratio = np.median(np.abs(biases), axis=0), np.median(ratios, axis=0)
-    right = (np.abs(biases) <= 1.0) & (0.7 <= ratios) & (ratios <= 1.4)
+    right = _right(biases, ratios)
     # A 90 % bootstrap interval for the worst parameter's median absolute bias.
     drawn = np.random.default_rng(0).integers(len(biases), size=(2000, len(biases)))
     worst = np.median(np.abs(biases)[drawn], axis=1).max(axis=1)
@@ -446,7 +451,7 @@ def certificate_table() -> pd.DataFrame:
             ("corrected", "corrected", "corrected_ratio", np.nan, part["seconds"].median()),
         ):
             off, by = part[bias].abs(), part["parameter"]
-            right = (off <= 1.0) & part[ratio].between(0.7, 1.4)
+            right = _right(part[bias], part[ratio])
             rows.append(
                 {
                     "J": n_subjects,
