@@ -8,6 +8,7 @@ reads.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import sys
@@ -272,6 +273,7 @@ def train(
     trained = _build(model, kind, network, settings)
     trained.estimator.set_weights(workflow.estimator.get_weights())
     del workflow
+    gc.collect()  # its programs refer to each other
     trained.model_card = _write_result(
         trained, network, settings, out, name, what, state, preset.name, n_quality
     )
