@@ -293,14 +293,15 @@ def test_intervals_of_means_and_of_forecasts_are_those_of_90_percent():
 
 
 def test_calibration_band_holds_uniform_ranks_as_often_as_it_says():
-    # 2,000 uniform samples of ranks: the share inside a 95 % band is within 2.3 points (4.7
-    # standard errors) of 95 %, or above it by what the discreteness of the counts adds.
-    low, high = figures._ecdf_band(N_STUDIES, N_DRAWS)
+    # Of 200 studies, so that the discreteness of the counts adds little. The share of 6,000 samples
+    # has a standard error of 0.3 points, and the band was tuned to half a point: 2.5 of both.
+    n_studies = 200
+    low, high = figures._ecdf_band(n_studies, N_DRAWS)
     points = figures._rank_points(N_DRAWS)
-    ranks = np.random.default_rng(7).integers(0, N_DRAWS + 1, (2000, N_STUDIES))
+    ranks = np.random.default_rng(7).integers(0, N_DRAWS + 1, (6000, n_studies))
     counts = (ranks[:, :, None] < points).sum(axis=1)
     inside = np.mean(np.all((counts >= low) & (counts <= high), axis=1))
-    assert 0.927 < inside < 0.985
+    assert 0.935 < inside < 0.965
 
 
 def flagged(figure) -> int:
