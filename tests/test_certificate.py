@@ -48,8 +48,30 @@ def test_a_shift_is_found_with_its_error_and_mended(pretend):
     # by what was found, less what may be chance
     chance = np.minimum((found.table["bias_se"] / found.table["bias"]) ** 2, 1.0)
     np.testing.assert_allclose(moved, -found.table["bias"] * (1.0 - chance), atol=1e-8)
-    assert any("too high" in s for s in found.sentences)
-    assert any("too low" in s for s in found.sentences)
+    first, *_, last = (s for s in found.sentences if "sd too" in s)
+    assert first.startswith("mu_nu: ") and "too low" in first  # by 2 sds
+    assert last.startswith("beta_raw: ") and "too high" in last
+
+
+def test_means_that_move_together_are_disentangled(pretend):
+    """Each composed mean moves with the next parameter, too: m = offset + A x, found from m = 0."""
+    composed, sd = PRIOR.means, 0.02 * PRIOR.sds
+    offset, slope = np.linspace(-1.0, 2.0, DIM), np.eye(DIM) + 0.6 * np.eye(DIM, k=1)
+    draws, study = pretend(offset, slope, 0.1, composed, sd)
+    found = el.certify(Workflow(), draws, study, n_studies=200, seed=1)
+    np.testing.assert_allclose(found.table["bias"], np.linalg.solve(slope, offset), atol=0.15)
+
+
+def test_the_standard_error_is_that_of_many_certificates(pretend, monkeypatch):
+    """Far from the simulated studies the regression says little, and says so."""
+    monkeypatch.setattr(certificate, "_UNTOLD", 0.0)
+    composed, sd, z = PRIOR.means, 0.02 * PRIOR.sds, []
+    for seed in range(12):
+        draws, study = pretend(np.full(DIM, 2.0), np.eye(DIM), 1.0, composed, sd, seed)
+        table = el.certify(Workflow(), draws, study, n_studies=60, rounds=1, seed=seed).table
+        z.append((table["bias"] - 2.0) / table["bias_se"])
+    # 84 z-scores; a half is allowed for the prior of the slopes and for the scatter.
+    assert 0.5 < np.sqrt(np.mean(np.square(z))) < 1.5
 
 
 def test_a_width_is_found(pretend):

@@ -1,6 +1,7 @@
 """Composition with the shipped networks: what is passed on, what comes back, what is refused."""
 
 import gc
+import inspect
 import warnings
 
 import bayesflow as bf
@@ -70,9 +71,9 @@ def test_automatic_settings_are_used_and_recorded(workflow, studies):
         "method": "gaussian", "steps": 46, "num_samples": 12, "seed": 1, "group_size": "auto"
     }  # fmt: skip
     assert draws.diagnostics == {"n_groups": 1, "group_size": 20}
-    summed = el.compose(workflow, studies[0], d1=0.1, seed=1, steps=5, num_samples=5, group_size=2)
+    summed = el.compose(workflow, studies[0], d1=0.1, seed=1, steps=5, num_samples=5, group_size=1)
     assert summed.settings == {
-        "method": "euler_maruyama", "steps": 5, "num_samples": 5, "seed": 1, "group_size": 2,
+        "method": "euler_maruyama", "steps": 5, "num_samples": 5, "seed": 1, "group_size": 1,
         "d0": 1.0, "d1": 0.1, "mini_batch_size": 10, "use_jac": False, "prior": "diffused",
     }  # fmt: skip
 
@@ -98,6 +99,13 @@ def test_the_method_depends_on_what_is_given_and_not_on_its_value(
     monkeypatch.setattr(posterior, "_summed_draws", summed)
     draws = el.compose(workflow, studies[0], group_size=5, check=False, **option)
     assert draws.settings["method"] == "euler_maruyama" and draws.settings["steps"] == 100
+
+
+def test_steps_are_those_that_the_docstring_says_at_both_ends_of_each_range():
+    steps = posterior.default_steps
+    assert [steps("gaussian", n) for n in (1, 2, 10, 11)] == [46, 24, 24, 46]
+    assert [steps("euler_maruyama", n) for n in (1, 20, 21)] == [100, 100, 300]
+    assert steps("rk45", 1) == "adaptive"
 
 
 def test_studies_of_any_size_are_split_into_nearly_equal_groups(workflow):
@@ -201,6 +209,24 @@ def test_it_is_the_librarys_own_compositional_sampler(workflow, studies, monkeyp
     assert seen["steps"] == 20 and seen["num_samples"] == 12 and seen["use_jac"] is False
 
 
+def test_every_option_of_the_summed_score_reaches_bayesflow(workflow, studies, monkeypatch):
+    seen = {}
+
+    def spy(self, **kwargs):
+        seen.update(kwargs)
+        return {k: np.zeros((1, kwargs["num_samples"], 1)) for k in NAMES}
+
+    monkeypatch.setattr(bf.CompositionalWorkflow, "compositional_sample", spy)
+    options = FAST | {"check": False}
+    el.compose(workflow, studies[0], use_jac=True, prior="weighted", **options)
+    # BayesFlow weights the score of a function that does not ask for the time.
+    assert seen["use_jac"] is True
+    assert [*inspect.signature(seen["compute_prior_score"]).parameters] == ["x"]
+    el.compose(workflow, studies[0], d0=0.5, **options)
+    assert seen["use_jac"] is False
+    assert [*inspect.signature(seen["compute_prior_score"]).parameters] == ["x", "time"]
+
+
 def test_the_compiled_sampler_draws_what_bayesflow_draws_and_holds_no_conditions(
     workflow, studies, monkeypatch
 ):
@@ -283,6 +309,9 @@ def test_people_have_posteriors_of_their_own(local):
     assert draws.group_names == NAMES and draws.subjects == study.subjects
     assert all(draws[k].shape == (6, 20) for k in draws.person_names)
     assert np.all(draws["alpha"] > 0) and np.all(draws["t0"] > 0)
+    again, other = (el.people(local, group_of(study), study, seed=seed)["nu"] for seed in (1, 2))
+    np.testing.assert_array_equal(again, draws["nu"])
+    assert not np.isin(other, again).any()
     for name, least in (("nu", 0.7), ("t0", 0.9)):
         r = np.corrcoef(draws[name].mean(axis=0), study.truth[name])[0, 1]
         assert r > least, (name, r)

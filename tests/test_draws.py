@@ -32,13 +32,13 @@ def test_every_column_of_the_summary_is_what_its_label_says():
     """Draws 0, 1, ..., 100 have their quantiles in their names."""
     values = np.random.default_rng(2).permutation(101).astype(float)
     table = Draws(
-        {"a": values, "b": np.stack([values, -values], axis=1)}, subjects=(7, 9)
+        {"a": values, "b": np.stack([values, -values], axis=1)}, subjects=(9, 7)
     ).summary()
     row = table.loc[("a", "")]
     assert row[["q05", "median", "q95"]].tolist() == [5.0, 50.0, 95.0]
     assert row["mean"] == 50.0 and row["sd"] == pytest.approx(np.sqrt(101 * 102 / 12))
-    assert table.loc[("b", 9), ["q05", "median", "q95"]].tolist() == [-95.0, -50.0, -5.0]
-    assert table.index.tolist() == [("a", ""), ("b", 7), ("b", 9)]
+    assert table.loc[("b", 7), ["q05", "median", "q95"]].tolist() == [-95.0, -50.0, -5.0]
+    assert table.index.tolist() == [("a", ""), ("b", 9), ("b", 7)]
     assert Draws({"a": values}).summary().index.tolist() == ["a"]
 
 
@@ -47,6 +47,7 @@ def test_moments_are_those_given_or_those_of_the_draws(draws):
     np.testing.assert_allclose(draws.sd["nu"], draws["nu"].std(axis=0, ddof=1))
     known = Draws({"a": np.zeros(5)}, mean={"a": 1.0}, sd={"a": 2.0})
     assert (known.mean, known.sd) == ({"a": 1.0}, {"a": 2.0})
+    assert (known.group.mean, known.group.sd) == (known.mean, known.sd)
 
 
 @pytest.mark.parametrize(

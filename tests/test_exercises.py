@@ -284,6 +284,8 @@ def test_mistakes_have_their_own_message(exercise):
 def test_an_answer_beyond_the_tolerance_is_wrong(exercise, side):
     right = normalized(exercise, exercise.expected(), exercise.expected())
     tolerance = np.reshape(cases(exercise.id)[0].tolerance, np.shape(right))
+    atol = exercise.atol() if callable(exercise.atol) else exercise.atol
+    np.testing.assert_allclose(tolerance, atol + exercise.rtol * np.abs(right))  # as declared
     assert check(exercise.id, right + side * 0.9 * tolerance).correct
     feedback = check(exercise.id, right + side * 1.2 * tolerance)
     assert not feedback.correct

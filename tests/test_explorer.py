@@ -125,6 +125,15 @@ def test_every_number_of_subjects_on_the_slider_has_its_exact_posterior():
     assert np.all((ratio > 0.2) & (ratio < 0.5))
 
 
+def test_the_points_of_a_key_are_equally_probable():
+    """Of draws spread evenly from 0 to 1: each in the middle of its share, in exact sds."""
+    draws = el.Draws({"a": np.linspace(0.0, 1.0, 10_001)})
+    key = key_json(draws)
+    found = key["mean"][0] + key["sd"][0] * np.array(key["points"][0])
+    n = len(found)
+    np.testing.assert_allclose(found, (np.arange(n) + 0.5) / n, atol=1e-3)
+
+
 @pytest.mark.parametrize("n_subjects", [20, 200])
 def test_stored_keys_are_what_the_quadrature_gives_today(n_subjects):
     then, demo = load_keys()[str(n_subjects)], DemoSettings(n_subjects)

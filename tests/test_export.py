@@ -93,6 +93,14 @@ def test_the_same_subjects_make_the_same_numbers_of_trials(study, draws):
     pd.testing.assert_frame_equal(again, predict(draws, study, num_samples=10, seed=2))
 
 
+def test_every_draw_is_simulated_with_noise_of_its_own(study, draws):
+    same = Draws(
+        {k: np.repeat(v[:1], 3, axis=0) for k, v in draws.items()}, model=el.EAM, subjects=IDS
+    )
+    one, two, three = predict(same, study, num_samples=3)["rt"].to_numpy().reshape(3, -1)
+    assert not np.isin(two, one).any() and not np.isin(three, two).any()
+
+
 def test_predictions_follow_the_parameters_of_their_own_draw(study, draws):
     """Extreme subjects and draws, so that no chance can hide a mistaken order."""
     odd = {k: v.copy() for k, v in draws.items()}

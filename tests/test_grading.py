@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from eamlab import grading
 from eamlab.draws import Draws
 from eamlab.grading import c2st, grade, grade_many
 
@@ -121,6 +122,43 @@ def test_c2st_is_reproducible_and_does_not_depend_on_units():
     y = np.column_stack(list(draws(100, 12).values()))
     assert c2st(x, y, seed=3) == c2st(x, y, seed=3)
     assert c2st(x, y, seed=3).accuracy == c2st(1e3 * x, 1e3 * y, seed=3).accuracy
+
+
+def test_the_interval_of_chance_holds_95_percent_of_the_shuffles(monkeypatch):
+    """Accuracies of 0, 1/200, ..., 1 where labels are shuffled: the ends are known."""
+    shuffled = np.random.default_rng(1).permutation(np.linspace(0.0, 1.0, 201))
+    monkeypatch.setattr(grading, "_accuracies", lambda *_: np.append(0.97, shuffled))
+    test = c2st(np.zeros((20, 1)), np.zeros((20, 1)))
+    assert test.interval == pytest.approx((0.025, 0.975))
+    assert test.chance == pytest.approx(0.5) and not test.differs
+
+
+def test_a_larger_sample_is_thinned_over_its_whole_length():
+    """Draws in their order of size: the first of them are another distribution."""
+    rng = np.random.default_rng(2)
+    many, few = np.sort(rng.standard_normal(600))[:, None], rng.standard_normal(150)[:, None]
+    assert not c2st(many, few).differs and not c2st(few, many).differs
+
+
+def test_every_interval_of_a_summary_is_one_of_95_percent():
+    """That of a mean is 1.96 standard errors; Wilson's is in closed form; ratios have no unit."""
+    x = np.random.default_rng(3).standard_normal(400)
+    found = grading._with_interval("x", x, np.mean, np.random.default_rng(4))
+    half = (found["x_high"] - found["x_low"]) / 2
+    assert half == pytest.approx(1.96 * x.std() / 20, rel=0.1)  # 1,000 bootstrap draws: 3 %
+    even = np.linspace(-1.0, 1.0, 1001)
+    grades = [
+        grade({"a": ratio * even}, {"a": even}, truth={"a": truth}, classify=False)
+        for ratio, truth in ((0.5, 0.0), (2.0, 0.0), (0.5, 9.0), (2.0, 0.0))
+    ]
+    row = grade_many(grades).table.loc["a"]
+    assert row["sd_ratio"] == pytest.approx(1.0) and row["coverage"] == 0.75
+    n, p, z = 4, 0.75, 1.959964
+    middle, reach = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    want = np.array([middle - reach, middle + reach]) / (1 + z**2 / n)
+    np.testing.assert_allclose(
+        row[["coverage_low", "coverage_high"]].astype(float), want, rtol=1e-5
+    )
 
 
 def test_many_grades_are_summarized_with_intervals():

@@ -6,6 +6,7 @@ from eamlab.backend import keras
 
 import numpy as np
 import pytest
+from bayesflow.networks import StableConsistencyModel
 from scipy import stats
 
 import eamlab as el
@@ -100,6 +101,40 @@ def test_person_gaussian_is_population_times_likelihood(model):
         np.testing.assert_allclose((want - a) / b, mean[i], rtol=2e-3, atol=2e-3)
         got = factor[i] @ factor[i].T
         np.testing.assert_allclose(b[:, None] * post * b, got, rtol=2e-3, atol=2e-3)
+
+
+def test_the_loss_is_the_likelihood_of_both_gaussians(model, monkeypatch):
+    """That of a person and the shared parameters together, and the corrected one of the person."""
+    h, rng = Hierarchy.of(model), np.random.default_rng(4)
+    n, z = h.n_person, rng.standard_normal((4, len(h.means)))
+    conditions = np.concatenate([z, rng.standard_normal((4, h.n_values))], axis=-1)
+    conditions = conditions.astype("float32")
+    network = PersonPosterior(h, subnet_kwargs={"widths": (8,)})
+    network.build((4, n), conditions.shape)
+    c, s = rng.standard_normal((2, n))
+    network.correction_out.bias.assign(np.concatenate([c, s]))
+    none = lambda *_, **__: {"loss": keras.ops.zeros(())}  # noqa: E731
+    monkeypatch.setattr(StableConsistencyModel, "compute_metrics", none)
+    pull, precision, shared = (np.asarray(a, float) for a in network._gaussian(conditions))
+    own = rng.standard_normal((4, n))
+    want = []
+    for i in range(4):
+        both = np.concatenate([own[i], shared[i]])
+        mean, cov = np.linalg.solve(precision[i], pull[i]), np.linalg.inv(precision[i])
+        together = stats.multivariate_normal.logpdf(both, mean, cov)
+        block = precision[i, :n, :n]
+        given = mean[:n] - np.linalg.solve(block, precision[i, :n, n:] @ (shared[i] - mean[n:]))
+        w = np.exp(s) * (np.linalg.cholesky(block).T @ (own[i] - given) - c)
+        corrected = stats.norm.logpdf(w).sum() + s.sum()
+        constant = 0.5 * (len(both) + n) * np.log(2 * np.pi)
+        want.append(-together - corrected - constant)
+    eta, places = z * h.sds + h.means, np.array(h.population)
+    x = eta[:, places[:, 0]] + np.exp(eta[:, places[:, 1]]) * own
+    weight = np.array([2.0, 0.0, 1.0, 1.0], "float32")
+    tensors = [keras.ops.convert_to_tensor(a.astype("float32")) for a in (x, conditions)]
+    for given, mean in ((None, np.mean(want)), (weight, np.mean(weight * want))):
+        loss = float(network.compute_metrics(*tensors, sample_weight=given)["loss"])
+        assert loss == pytest.approx(mean, rel=2e-3)
 
 
 def test_summaries_do_not_depend_on_order_or_padding(model):

@@ -12,6 +12,7 @@ import pytest
 from eamlab.model.eam import EAM
 from eamlab.reference.posterior import exact
 from eamlab_book import report_card as grades
+from eamlab_book.results.independent import compared
 from eamlab_book.stored import load_stored
 from eamlab_book.studies import DemoSettings, fingerprint, simulate_demo
 
@@ -100,6 +101,18 @@ def test_comparison_can_fail(shift, factor):
         one = np.arange(len(mean)) == i
         with pytest.raises(AssertionError, match="differ"):
             assert_agree(mean + shift * sd * one, np.where(one, factor * sd, sd), study)
+
+
+def test_the_standard_errors_are_those_of_repeated_comparisons():
+    """Differences and ratios of moments that were drawn with their standard errors."""
+    ours = {"mean": 1.0, "sd": 2.0, "mean_se": 0.1, "sd_se": 0.03}
+    other = {"mean": 1.6, "sd": 3.0, "mean_se": 0.2, "sd_se": 0.02}
+    found, rng, n = compared(ours, other), np.random.default_rng(1), 100_000
+    mean, others = (rng.normal(x["mean"], x["mean_se"], n) for x in (ours, other))
+    sd, sds = (rng.normal(x["sd"], x["sd_se"], n) for x in (ours, other))
+    assert found["difference"] == pytest.approx(0.3) and found["sd_ratio"] == 1.5
+    assert found["difference_se"] == pytest.approx(np.std((others - mean) / 2.0), rel=0.02)
+    assert found["sd_ratio_se"] == pytest.approx(np.std(sds / sd), rel=0.02)
 
 
 def test_table_has_both_sides_of_every_parameter():

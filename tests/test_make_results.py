@@ -5,12 +5,13 @@ import re
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import eamlab as el
-from eamlab.workflows import NetworkSettings, TrainingSettings
+from eamlab.workflows import PRESETS, NetworkSettings, TrainingSettings
 from eamlab_book import report_card
 from eamlab_book.results import grades
 from eamlab_book.results.__main__ import main
@@ -226,6 +227,38 @@ def test_keys_of_studies_of_another_seed_are_not_taken(tmp_path, monkeypatch):
     for (one, _), (same, _), (new, _) in zip(first, again, other, strict=True):
         assert np.array_equal(one["mu_nu"], same["mu_nu"])
         assert not np.array_equal(one["mu_nu"], new["mu_nu"])
+
+
+def test_ranks_count_the_draws_below_the_truth(monkeypatch):
+    made = SimpleNamespace(model=el.EAM, network=lambda name: name)
+
+    def compose(workflow, studies, *, group_size, num_samples, seed):
+        assert (workflow, group_size, num_samples) == ("global", 5, 4)
+        return [
+            el.Draws({k: v + np.array([-2.0, -1.0, -0.5, 1.0]) for k, v in study.group.items()})
+            for study in studies
+        ]
+
+    monkeypatch.setattr(grades, "compose", compose)
+    settings = report_card.SBCSettings(n_studies=2, n_subjects=5, n_trials=3, num_samples=4)
+    ranks = grades.composed_ranks(made, settings, 5)["ranks"]
+    assert ranks == {k: [3, 3] for k in el.EAM.prior.names}
+
+
+def test_a_tuned_setting_is_as_bad_as_its_worst_parameter(monkeypatch):
+    found = {"terms": 1, "bias": np.array([0.3, 0.0]), "sd_ratio": np.array([1.0, 0.5])}
+    monkeypatch.setattr(grades, "validate", lambda *_, **__: found)
+    made = SimpleNamespace(network=lambda name: name)
+    # half the width is as bad as twice the width: log 2
+    assert grades.tuning_row(made, 10, 5, 24, [], 50, 1)["worst"] == pytest.approx(0.6931, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["all levers", "a third of the training"])
+def test_a_short_training_averages_over_the_same_share_of_itself(name):
+    full = PRESETS["full"].global_training
+    short = grades.lever_training(report_card.LeverSettings(), name).training
+    shares = [1.0 / ((1.0 - s.averaging) * s.epochs) for s in (full, short)]
+    assert shares[1] == pytest.approx(shares[0], rel=0.02)
 
 
 def test_the_time_of_a_result_includes_what_a_killed_run_spent_on_it(workshop):

@@ -77,6 +77,13 @@ def test_scores_agree_on_dicts_arrays_and_tensors():
         )
 
 
+def test_an_array_is_in_the_priors_order_whatever_that_of_the_names():
+    draws = GROUP_PRIOR.sample(3, np.random.default_rng(5))
+    want = np.concatenate([draws[k] for k in GROUP_PRIOR.names], axis=1)
+    turned = {"nu": np.zeros((3, 2))} | dict(reversed(draws.items()))
+    np.testing.assert_array_equal(GROUP_PRIOR.to_array(turned), want)
+
+
 def test_beta_from_raw_has_its_beta_distribution():
     # one KS test of a fixed sample; false alarm rate 1e-4
     beta = beta_from_raw(np.random.default_rng(6).standard_normal(20_000))
@@ -204,6 +211,13 @@ def test_trial_noise_depends_on_the_seed_alone():
     # And of whole studies: two seeds share no response time, though their people may be equal.
     fixed = group | {k: -30.0 for k in group if k.startswith("log_sigma")}
     first, second = (EAM.sample(1, 3, 20, seed=s, group=fixed)["sim_data"] for s in (1, 2))
+    assert not np.isin(first[..., 1], second[..., 1]).any()
+
+
+def test_spawned_seeds_are_seeds_of_their_own():
+    one, other = np.random.SeedSequence(1).spawn(2)
+    first, again, second = (EAM.sample(1, 3, 20, seed=s)["sim_data"] for s in (one, one, other))
+    np.testing.assert_array_equal(first, again)
     assert not np.isin(first[..., 1], second[..., 1]).any()
 
 

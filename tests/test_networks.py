@@ -4,6 +4,7 @@ import pytest
 from bayesflow.networks import StableConsistencyModel
 from scipy import stats
 
+from eamlab.composition import gaussian
 from eamlab.model.eam import EAM
 from eamlab.networks import (
     AnchoredConsistencyModel,
@@ -12,6 +13,7 @@ from eamlab.networks import (
     GroupSummary,
     PooledSummary,
     SubjectSummary,
+    _Product,
     trial_features,
 )
 
@@ -203,6 +205,33 @@ def test_the_noise_loss_is_that_of_the_product_at_all_levels(populations):
     # The Monte Carlo error of 20,000 noises is below one percent.
     assert loss == pytest.approx(want, rel=0.04)
     assert AnchoredDiffusionModel(subnet_kwargs={"widths": (8,)}).noise_levels == 8
+
+
+def test_groups_that_share_their_parameters_are_denoised_as_in_a_composition():
+    """With a subnet that has something to say, which the closed forms above leave out."""
+    network, conditions = gaussian_network()
+    rng = np.random.default_rng(6)
+    kernel = network.output_projector.kernel
+    kernel.assign(rng.normal(size=kernel.shape))
+    network.noise_levels, level = 1, np.float32(1.3)
+    x, noise = (np.repeat(rng.normal(size=(1, 3)), 4, axis=0).astype("float32") for _ in range(2))
+    product = _Product.of(x, *network.anchor(conditions, 3))
+    levels = np.full((1, 4), level)
+    got = as_array(network._denoised(product, x, levels, noise[None], conditions, False))[0]
+    alpha, sigma = (as_array(a) for a in gaussian._alpha_sigma(level))
+    groups = gaussian._groups(network, keras.ops.convert_to_tensor(conditions))
+    noisy = keras.ops.convert_to_tensor(alpha * x[:1] + sigma * noise[:1])
+    pull, precision = gaussian._posterior_of_clean(network, groups, noisy, level)
+    want = np.linalg.solve(as_array(precision), as_array(pull)[0])
+    np.testing.assert_allclose(got, np.tile(want, (4, 1)), rtol=1e-3, atol=1e-3)
+
+
+def test_groups_that_share_their_parameters_are_seen_with_the_same_noise():
+    network, _ = gaussian_network()
+    first = keras.ops.convert_to_tensor(np.array([0, 1, 0, 3], "int32"))
+    for values in map(as_array, network._noise(first, (4, 3))):
+        np.testing.assert_array_equal(values[:, 0], values[:, 2])
+        assert not np.isin(values[:, 1], values[:, [0, 3]]).any()
 
 
 def test_the_consistency_models_gaussian_has_its_negative_log_likelihood(monkeypatch):

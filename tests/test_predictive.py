@@ -237,6 +237,31 @@ def test_the_interval_holds_about_95_percent_of_what_is_simulated():
         assert found.z == pytest.approx((draws.mean[name] - prior.mean) / left)
 
 
+def test_a_distance_is_measured_by_the_side_on_which_it_lies():
+    """Two sds are 0.1 above the middle and 0.5 below it."""
+    low, middle, high = 0.0, 0.5, 0.6
+    assert predictive._z(0.7, low, middle, high) == pytest.approx(4.0)
+    assert predictive._z(0.0, low, middle, high) == pytest.approx(-2.0)
+
+
+def test_simulated_people_have_the_studys_numbers_of_trials():
+    counts, values = np.array([40, 5, 17]), np.tile(GROUP_PRIOR.means, (4, 1))
+    rng = np.random.default_rng(1)
+    for data in predictive._simulated(EAM, values, counts, 3, rng, {}):
+        found = np.sort((data[..., 1] > 0).sum(axis=-1), axis=-1)
+        np.testing.assert_array_equal(found, np.tile([5, 17, 40], (len(data), 1)))
+
+
+def test_studies_are_simulated_from_draws_spread_over_all_that_are_given():
+    """The second half of the draws is of people twice as slow to begin."""
+    study = one_study(30, 1, mu_log_t0=-1.0)
+    first, second = (posterior(one_study(30, 1, mu_log_t0=m)) for m in (-1.0, -0.3))
+    both = Draws({k: np.append(first[k], second[k]) for k in NAMES}, model=EAM)
+    low, high = check(both, study, num_samples=60)["rt_median"].interval
+    assert low < 1.1 * check(first, study, num_samples=60)["rt_median"].expected
+    assert high > 0.9 * check(second, study, num_samples=60)["rt_median"].expected
+
+
 def test_what_is_not_a_number_is_unusual():
     assert Comparison("x", np.nan, 0.0, (0.0, 0.0), np.nan, 3.5, "It", "Look.").unusual
 

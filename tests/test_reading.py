@@ -191,6 +191,7 @@ def test_every_dropped_trial_has_a_counted_reason(tmp_path):
     assert trials.report["trials"].sum() == 11
     assert trials.report.loc["no response time", "where"] == "3, 11"  # lines of the file
     assert trials.report.loc["no response", "subjects"] == 2
+    assert trials.report.loc["kept", "subjects"] == 2  # people, of three trials
     np.testing.assert_array_equal(trials.n_trials, [1, 2])
     assert "dropped: 8 of 11 trials (72.7%)" in repr(trials)
     assert "2  no response time" in repr(trials) and "missing at random" in repr(trials)
@@ -201,6 +202,7 @@ def test_what_is_trimmed_is_reported(tmp_path):
     report = trials.report["trials"]
     assert report["response time outside 0.2 to 0.6 s"] == 2 and report["kept"] == 1
     assert trials.subjects == (1,)
+    assert len(read_trials(rows(), rt_range=(0.5, 0.8)).frame) == 4  # both ends belong to it
 
 
 def test_subjects_with_few_trials_are_left_out_on_demand_only():
@@ -678,6 +680,10 @@ def test_the_two_that_are_named_are_kept_and_the_rest_counted():
     }  # fmt: skip
     np.testing.assert_array_equal(trials.trials[..., 2], [[0.5, -0.5], [-0.5, 0.5]])
     np.testing.assert_allclose(trials.frame["rt"], [0.5, 0.6, 0.9, 1.0], rtol=1e-6)
+    # What was left out by name is no trial that got lost.
+    asked = read_trials(cued(["a", "b", "c", "c"], subj_idx=1), conditions={"cue": ("b", "a")})
+    assert asked.report["trials"].to_dict() == {"kept": 2, "other condition": 2}
+    assert not any("dropped" in note for note in asked.notes)
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,7 @@ def test_posterior_has_the_promised_form():
     assert posterior.warnings == ()
     again = exact(data, EAM, 300, seed=1)
     np.testing.assert_array_equal(posterior.array, again.array)
+    assert not np.isin(exact(data, EAM, 300, seed=2).array, posterior.array).any()
     np.testing.assert_allclose(posterior.array.mean(axis=0), values(posterior.mean), atol=0.2)
     # Six subjects cannot tell more than the prior and 180 trials hold.
     assert np.all(values(posterior.sd) < 1.1 * GROUP_PRIOR.sds)
@@ -341,6 +342,8 @@ def test_effective_sample_size_of_an_autoregressive_chain():
         x[:, i] = 0.9 * x[:, i - 1] + rng.standard_normal(4)
     want = x.size * (1 - 0.9) / (1 + 0.9)
     np.testing.assert_allclose(samplers.min_ess(x[..., None]), want, rtol=0.1)
+    independent = rng.standard_normal((4, 20_000, 2))
+    np.testing.assert_allclose(samplers.min_ess(independent), x.size, rtol=0.1)
 
 
 def test_r_hat_sees_a_chain_that_is_elsewhere():
@@ -350,6 +353,8 @@ def test_r_hat_sees_a_chain_that_is_elsewhere():
     for wrong in (states[3] + 0.5, np.zeros((2000, 7))):
         elsewhere = np.concatenate([states[:3], wrong[None]])
         assert samplers.max_r_hat(elsewhere) > 1.02
+    # Chains that all drift in the same way are alike, and their halves are not.
+    assert samplers.max_r_hat(states + np.linspace(-1.0, 1.0, 2000)[:, None]) > 1.02
 
 
 def test_chains_that_never_move_are_reported(monkeypatch):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -50,20 +51,37 @@ def test_table_summarizes_over_studies_and_parameters(made_up):
     assert list(grades.grade_table(100).index) == [(100, "groups of 20")]
 
 
-def test_the_interval_of_the_worst_bias_is_that_of_many_studies():
-    """Medians of 40 normal biases: asymptotic sd 1 / (2 f sqrt(40)), f the density of |N(0, 1)|."""
-    rng = np.random.default_rng(5)
-    median = stats.halfnorm.median()
-    sd = 1 / (2 * stats.halfnorm.pdf(median) * np.sqrt(40))
-    row, half = made_up_row(10, "groups of 5"), []
-    usual = row["per_study"][0]
-    for _ in range(50):
-        studies = [{n: usual[n] | {"bias": 0.0} for n in NAMES} for _ in range(40)]
-        for study in studies:
-            study["mu_nu"]["bias"] = rng.standard_normal()
-        found = grades._summary(row | {"per_study": studies})
-        half.append((found["worst, to"] - found["worst, from"]) / 2)
-    assert np.mean(half) == pytest.approx(1.645 * sd, rel=0.25)
+def spread_out(n: int) -> dict:
+    """Made-up grades of n studies: all biases 0, 1, ..., and sd ratios evenly from 0.5 to 1.5."""
+    row = made_up_row(10, "groups of 5")
+    usual, ratios = row["per_study"][0], np.linspace(0.5, 1.5, n)
+    studies = [
+        {k: usual[k] | {"bias": float(i), "sd_ratio": r} for k in NAMES}
+        for i, r in enumerate(ratios)
+    ]
+    return row | {"per_study": studies}
+
+
+def test_the_interval_of_the_worst_bias_is_that_of_90_percent_of_bootstrap_studies():
+    """The median of 401 drawn from 0, ..., 400 is at most k where 201 draws are."""
+    row, k = grades._summary(spread_out(401)), np.arange(401)
+    at_most = stats.binom.sf(200, 401, (k + 1) / 401)
+    for end, share in (("worst, from", 0.05), ("worst, to", 0.95)):
+        # Of 2,000 bootstrap studies the ends have a standard error of 0.5.
+        assert row[end] == pytest.approx(np.argmax(at_most >= share), abs=1.5)
+
+
+def test_tails_and_shares_are_those_of_the_studies():
+    row = grades._summary(spread_out(101))
+    assert row["worst, 90 %"] == pytest.approx(90.0)
+    assert row["sd ratio, 10 %"] == pytest.approx(0.6)
+    assert row["sd ratio, 90 %"] == pytest.approx(1.4)
+    # Two studies have a bias of at most one sd, and both are too narrow.
+    assert row["right"] == 0.0
+    bias, ratio = np.meshgrid([-1.1, -0.9, 0.9, 1.1], [0.69, 0.71, 1.39, 1.41])
+    right = np.zeros((4, 4), bool)
+    right[1:3, 1:3] = True
+    np.testing.assert_array_equal(grades._right(bias, ratio), right)
 
 
 def test_frame_has_absolute_medians_per_parameter(made_up):
@@ -105,6 +123,11 @@ def test_graded_and_validation_studies_are_different():
     assert not np.array_equal(graded.trials, validation.trials)
 
 
+def test_the_study_that_was_left_out_is_the_eighth():
+    seeds = [grades.graded_seed(10_000, i) for i in range(10)]
+    assert seeds == [4_870_000 + i for i in (0, 1, 2, 3, 4, 5, 6, 8, 9, 10)]
+
+
 def test_stored_grades_are_complete_and_made_with_the_recipes():
     found = {
         (row["J"], row["recipe"]): row
@@ -125,6 +148,15 @@ def test_levers_are_measured_on_all_sizes():
     names = table.index.get_level_values("lever").unique()
     assert names[0] == "shipped" and {"all levers", "no anchor", "groups of 5 only"} <= set(names)
     assert len(table) == len(names) * len(table.loc["shipped"])
+
+
+def test_the_worst_of_a_lever_is_the_farthest_from_right(monkeypatch):
+    errors = {"J": 10, "terms": 1, "bias": [0.1, 0.3, 0.2], "sd_ratio": [2.0, 0.25, 1.0]}
+    rows = [{"lever": "x", "cpu_seconds": 1.0, "errors": [errors]}]
+    monkeypatch.setattr(grades, "load_stored", lambda *_: {"rows": rows})
+    row = grades.lever_table().loc[("x", 10)]
+    assert row["bias, worst"] == 0.3 and row["bias"] == 0.2
+    assert row["sd ratio, worst"] == 0.25 and row["sd ratio"] == 1.0
 
 
 def test_composed_posteriors_are_calibrated_across_the_prior():
@@ -182,6 +214,17 @@ def test_certificates_see_the_biases_of_large_studies_and_mend_them():
         assert abs(held - 0.9) < 0.05 + 2.0 * error, n_subjects
     table = grades.certificate_table()
     assert table.loc[(10_000, "corrected"), "right"] > table.loc[(10_000, "as composed"), "right"]
+
+
+def test_a_forecast_holds_within_its_90_percent_interval(monkeypatch):
+    """Errors spread evenly over three standard errors to either side."""
+    off = np.linspace(-3.0, 3.0, 2001)
+    frame = pd.DataFrame({"bias": 0.5 + 0.2 * off, "bias_se": 0.2, "true": 0.5, "J": 10})
+    frame = frame.assign(study=np.arange(len(off)), parameter="mu_nu", corrected=0.0, seconds=1.0)
+    frame = frame.assign(sd_ratio=1.0, corrected_ratio=1.0)
+    monkeypatch.setattr(grades, "certificate_frame", lambda: frame)
+    holds = grades.certificate_table().loc[(10, "as composed"), "forecast holds"]
+    assert holds == pytest.approx(stats.norm.ppf(0.95) / 3.0, abs=2e-3)
 
 
 def test_certificate_figure_has_a_panel_per_study_size_and_is_closed():

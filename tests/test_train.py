@@ -13,7 +13,7 @@ from test_model import with_prior
 from eamlab.composition.posterior import compose
 from eamlab.model.eam import EAM
 from eamlab.study import simulate
-from eamlab.training import Studies, _build, _optimizer, main, train
+from eamlab.training import Studies, _build, _optimizer, estimate_seconds, main, train
 from eamlab.workflows import NetworkSettings, TrainingSettings, global_adapter, load_pretrained
 
 TINY_NETWORK = NetworkSettings(summary_dim=36, widths=(8,))
@@ -90,6 +90,19 @@ def test_the_recipe_reaches_the_optimizer(averaging):
     assert averaging is None or optimizer.ema_momentum == averaging
     rates = [float(optimizer._learning_rate(step)) for step in range(7)]
     assert max(rates) == pytest.approx(3e-3, rel=0.2) and rates[-1] < 1e-6
+
+
+def test_the_steps_that_time_a_training_are_taken_back():
+    workflow = _build(EAM, "global", TINY_NETWORK, TINY)
+    estimator, optimizer = workflow.estimator, _optimizer(workflow, TINY)
+    estimator.compile(optimizer=optimizer)
+    optimizer.build(estimator.trainable_variables)
+    before = estimator.get_weights()
+    assert estimate_seconds(workflow, Studies(EAM, "global", TINY, workflow.adapter), 2) > 0.0
+    for now, then, variable in zip(estimator.get_weights(), before, estimator.weights, strict=True):
+        if variable.trainable:
+            np.testing.assert_array_equal(now, then)
+    assert int(optimizer.iterations) == 0
 
 
 def test_batches_follow_the_scheme_of_the_settings(monkeypatch):
