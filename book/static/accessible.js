@@ -28,7 +28,7 @@
     if (scrolls) box.tabIndex = 0; else box.removeAttribute("tabindex");
   };
   const tellScrolling = () => {
-    for (const part of document.querySelectorAll("span.math .base")) {
+    for (const part of document.querySelectorAll("span.math .katex-base")) {
       // A formula in a line breaks; a part that is too long for a line makes a box that scrolls.
       const formula = part.closest(".math");
       const room = formula.parentElement.clientWidth;

@@ -31,6 +31,31 @@ def test_formulas_are_typeset_and_readable_aloud(visit, name):
     assert page.evaluate(FONTS) >= 5
 
 
+# Lines, at every width of a phone's column, that begin with the mark after a formula.
+ORPHANS = r"""
+() => [...document.querySelectorAll("span.math")].flatMap((formula) => {
+    const [after, parts] = [formula.nextSibling, formula.querySelectorAll(".katex-base")];
+    const at = after?.data?.search(/[,.;:?!)]/) ?? -1;
+    if (at < 0 || /\w/.test(after.data.slice(0, at))) return [];
+    const [mark, box] = [document.createRange(), formula.closest("p")];
+    mark.setStart(after, at);
+    mark.setEnd(after, at + 1);
+    const found = [];
+    for (let width = 100; width < 360; width += 1) {
+        box.style.width = `${width}px`;
+        const end = parts[parts.length - 1].getBoundingClientRect();
+        found.push(mark.getBoundingClientRect().left < end.left);
+    }
+    return found;
+})
+"""
+
+
+def test_no_line_begins_with_the_comma_after_a_formula(visit):
+    orphans = visit("book/part/wide.html", **PHONE).evaluate(ORPHANS)
+    assert len(orphans) >= 500 and not any(orphans)
+
+
 def test_numbered_formula_can_be_referred_to(visit):
     page = visit("book/index.html")
     page.click("a.reference[href='#equation-posterior']")
