@@ -31,8 +31,9 @@
     for (const part of document.querySelectorAll("span.math .katex-base")) {
       // A formula in a line breaks; a part that is too long for a line makes a box that scrolls.
       const formula = part.closest(".math");
-      const room = formula.parentElement.clientWidth;
-      if (room > 0 && part.offsetWidth > room) formula.classList.add("unbroken");
+      let around = formula.parentElement;
+      while (around && !around.clientWidth) around = around.parentElement;
+      if (around && part.offsetWidth > around.clientWidth) formula.classList.add("unbroken");
     }
     for (const box of document.querySelectorAll(SCROLLS)) tellMore(box);
   };

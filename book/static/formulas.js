@@ -1,12 +1,22 @@
 /* Typesets the formulas that Sphinx wrote as \( ... \) and \[ ... \], with KaTeX. */
 (() => {
   "use strict";
-  const JOINER = "\u2060";
-
-  /** No line begins with the comma after a formula, or ends with the bracket before it. */
-  const keepMarks = ({ previousSibling: before, nextSibling: after }) => {
-    if (/[([\u2018\u201c]$/.test(before?.data)) before.data += JOINER;
-    if (/^[,.;:?!)\]\u2019\u201d\u2026]/.test(after?.data)) after.data = JOINER + after.data;
+  /** No line ends with the bracket before a formula, or begins with the comma after it. */
+  const keepMarks = (box) => {
+    const { previousSibling: before, nextSibling: after } = box;
+    const [opening] = before?.data?.match(/[([\u2018\u201c]+$/) ?? [""];
+    const [closing] = after?.data?.match(/^[,.;:?!)\]\u2019\u201d\u2026]+/) ?? [""];
+    if (!opening && !closing) return;
+    if (opening) before.data = before.data.slice(0, -opening.length);
+    if (closing) after.data = after.data.slice(closing.length);
+    const [whole, breaking] = [document.createElement("span"), document.createElement("span")];
+    whole.className = "math-marked";
+    box.replaceWith(whole);
+    whole.append(opening, box, closing);
+    // A line may still end after any part of the formula but the last.
+    const typeset = box.querySelector(".katex-html");
+    breaking.append(...[...typeset.children].slice(0, -1));
+    typeset.prepend(breaking);
   };
 
   for (const box of document.querySelectorAll(".math")) {
