@@ -6,7 +6,6 @@
   const WINDOW = 10;  // exact sds shown on either side of the exact mean
   const ALONE = 4;  // sds of its own on either side of a posterior that nothing is known of
   const FARTHER = [30, 100, 300, 1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6, 3e6];  // where blue is not there
-  const [SYMBOL, LETTER] = [69, 6.2];  // px: end of the longest symbol, a letter
   const XS = Array.from({ length: 201 }, (_, i) => i / 100 - 1);
   const POINTS = 25;  // equally probable draws of which a curve is made
   const DIVERGED = 1e5;  // exact sds off
@@ -67,14 +66,6 @@
     return ` At worst ${found.join(" and ")}. On gray: ${there} of ${n} curves; the goal is all.`;
   };
 
-  /** What a panel is about, squeezed where its symbol leaves it no room. */
-  const heading = (text, [left, top, width]) => {
-    const [room, usual] = [width - SYMBOL - 4, LETTER * text.length];
-    return eam.svg("text", { class: "eam-small", x: left + width - 2, y: top + 14,
-      "text-anchor": "end",
-      ...(usual > room ? { textLength: room, lengthAdjust: "spacingAndGlyphs" } : {}) }, text);
-  };
-
   /** One panel: exact in gray, prior dashed, composed in color, truth as a tick. */
   const panel = (k, box, { data, exact, truth, cell, scale }) => {
     const [left, top, width, height] = box;
@@ -108,7 +99,7 @@
     return [
       eam.svg("text", { class: "eam-title", x: left + 6, y: top + 14 }, eam.symbol(data.symbols[k])),
       eam.svg("text", { class: "eam-small", x: left + 6, y: top + 32 }, words),
-      heading(data.words[k], box),
+      eam.beside(data.words[k], box),
       exact ? eam.svg("path", { class: "eam-exact",
         d: `${curve(grey, near)}L${at(least)} ${base}L${at(-least)} ${base}Z` }) : "",
       eam.svg("path", { class: "eam-prior", d: curve(dashed) }),
