@@ -28,12 +28,13 @@
     if (scrolls) box.tabIndex = 0; else box.removeAttribute("tabindex");
   };
   const tellScrolling = () => {
-    for (const part of document.querySelectorAll("span.math .katex-base")) {
+    for (const formula of document.querySelectorAll("span.math")) {
       // A formula in a line breaks; a part that is too long for a line makes a box that scrolls.
-      const formula = part.closest(".math");
       let around = formula.parentElement;
       while (around && !around.clientWidth) around = around.parentElement;
-      if (around && part.offsetWidth > around.clientWidth) formula.classList.add("unbroken");
+      const parts = [...formula.querySelectorAll(".katex-base")];
+      formula.classList.toggle("unbroken",
+        parts.some((part) => part.offsetWidth > (around?.clientWidth ?? Infinity)));
     }
     for (const box of document.querySelectorAll(SCROLLS)) tellMore(box);
   };

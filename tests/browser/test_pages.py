@@ -47,6 +47,13 @@ def test_no_formula_in_a_line_is_wider_than_a_phone(visit):
     assert 100 < page.evaluate(right) <= 390  # there are some
 
 
+def test_a_formula_scrolls_only_while_the_screen_is_too_narrow(visit):
+    page = visit(WIDE, viewport={"width": 130, "height": 844})
+    page.wait_for_selector("span.math.unbroken")
+    page.set_viewport_size(PHONE["viewport"])
+    page.wait_for_selector("span.math.unbroken", state="detached")
+
+
 def test_a_figure_opens_alone(visit):
     page = visit(WIDE, **PHONE)
     with page.expect_navigation():
