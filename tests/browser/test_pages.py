@@ -86,6 +86,16 @@ def test_solutions_stay_closed_on_paper(visit):
     assert page.evaluate("() => window.hidden") == 1
 
 
+def test_notes_of_the_margin_fit_the_paper(visit):
+    page = visit(WIDE, viewport={"width": 1366, "height": 768})
+    page.emulate_media(media="print")
+    note, text = page.evaluate(
+        "() => ['aside.margin', '.bd-article p'].map((part) => "
+        "document.querySelector(part).getBoundingClientRect().right)"
+    )
+    assert note <= text + 1
+
+
 def test_pictures_of_widgets_fit_the_paper(visit):
     page = visit("book/part/widgets.html")
     page.emulate_media(media="print")
