@@ -19,6 +19,9 @@ KERNEL = {
         "ipykernel_launcher",
         # No word on unencrypted TCP in every chapter: the kernel listens on this machine only.
         "--log-level=ERROR",
+        # Nor what TensorFlow's start writes below Python, which nothing silences: it goes to the
+        # terminal of JupyterLab.
+        "--IPKernelApp.capture_fd_output=False",
         "-f",
         "{connection_file}",
     ],

@@ -269,6 +269,14 @@ def test_intervals_beyond_the_axis_get_a_number(exact):
     assert ax.get_xlim() == (-8, 8)
 
 
+def test_intervals_that_leave_the_axis_get_an_arrow_where_they_do(exact):
+    wide = changed(exact, lambda x: x + 7.5 * x.std())  # to about 9.5
+    ax = figures.interval_figure(wide, exact).axes[0]
+    heads = [(line.get_marker(), *line.get_xdata()) for line in ax.lines]
+    assert [head for head in heads if head[0] in "<>"] == [(">", 8.0)] * len(NAMES)
+    assert not ax.texts
+
+
 def test_recovery_states_the_correlation(calibrated, studies):
     perfect = [
         el.Draws({k: study.truth[k] + 1e-3 * draws[k] for k in NAMES})

@@ -2,9 +2,11 @@
 
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import jupytext
 import make_notebooks
@@ -223,13 +225,43 @@ def test_no_solution_is_run():
         assert not [c for c in cells if c.cell_type == "code" and "exercises.check(" in c.source]
 
 
-def test_jupyterlab_lists_one_file_a_chapter(monkeypatch, tmp_path):
+@pytest.fixture(scope="module")
+def set_up():
+    """The script that sets up JupyterLab, as a module."""
+    spec = importlib.util.spec_from_file_location("set_up", ROOT / "scripts" / "setup_jupyter.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_notebook_shows_what_python_prints_and_nothing_below_it(set_up, tmp_path, monkeypatch):
+    from jupyter_client.kernelspec import KernelSpecManager
+    from jupyter_client.manager import KernelManager
+
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    set_up.write(tmp_path / "tried" / "kernel.json", set_up.KERNEL)
+    specs = KernelSpecManager(kernel_dirs=[str(tmp_path)])
+    manager = KernelManager(kernel_name="tried", kernel_spec_manager=specs)
+    shown = []
+    manager.start_kernel(stderr=subprocess.DEVNULL)
+    client = manager.client()
+    try:
+        client.start_channels()
+        client.wait_for_ready(timeout=60)
+        code = "import os, sys; os.write(2, b'below'); print(1); print(2, file=sys.stderr)"
+        client.execute_interactive(code, output_hook=shown.append, timeout=60)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    texts = [message["content"]["text"] for message in shown if message["msg_type"] == "stream"]
+    assert "".join(sorted(texts)).split() == ["1", "2"]
+
+
+def test_jupyterlab_lists_one_file_a_chapter(set_up):
     """Where the settings are read: the listing of a folder of notebooks and their sources."""
     from jupyter_server.services.contents.largefilemanager import LargeFileManager
 
-    spec = importlib.util.spec_from_file_location("set_up", ROOT / "scripts" / "setup_jupyter.py")
-    set_up = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(set_up)
     settings = set_up.SERVER_SETTINGS["ContentsManager"]
     manager = LargeFileManager(root_dir=str(ROOT / "book"), **settings)
     names = [entry["name"] for entry in manager.get("")["content"]]

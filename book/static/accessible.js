@@ -28,11 +28,13 @@
     if (scrolls) box.tabIndex = 0; else box.removeAttribute("tabindex");
   };
   const tellScrolling = () => {
-    for (const part of document.querySelectorAll("span.math .base")) {
+    for (const formula of document.querySelectorAll("span.math")) {
       // A formula in a line breaks; a part that is too long for a line makes a box that scrolls.
-      const formula = part.closest(".math");
-      const room = formula.parentElement.clientWidth;
-      if (room > 0 && part.offsetWidth > room) formula.classList.add("unbroken");
+      let around = formula.parentElement;
+      while (around && !around.clientWidth) around = around.parentElement;
+      const parts = [...formula.querySelectorAll(".katex-base")];
+      formula.classList.toggle("unbroken",
+        parts.some((part) => part.offsetWidth > (around?.clientWidth ?? Infinity)));
     }
     for (const box of document.querySelectorAll(SCROLLS)) tellMore(box);
   };

@@ -443,9 +443,12 @@ def _interval_row(
     offsets = np.linspace(-0.18, 0.18, len(sets)) if len(sets) > 1 else [0.0]
     for i, (label, draws) in enumerate(sets.items()):
         y, color = row + offsets[i], PALETTE[_SERIES[i % 5]]
-        ends = np.clip(np.quantile(draws, [0.025, 0.975]), -limit, limit)
+        ends = np.quantile(draws, [0.025, 0.975])
         mean = float(draws.mean())
-        ax.plot(ends, [y, y], color=color, lw=2.2, solid_capstyle="butt")
+        ax.plot(np.clip(ends, -limit, limit), [y, y], color=color, lw=2.2, solid_capstyle="butt")
+        for end in ends[(np.abs(ends) > limit) & (np.abs(mean) <= limit)]:
+            head: _Options = {"marker": "<" if end < 0 else ">", "ms": 6, "color": color}
+            ax.plot(np.sign(end) * limit, y, clip_on=False, **head)
         marker: _Options = {
             "marker": _MARKERS[i % 5],
             "ms": 6,

@@ -389,6 +389,24 @@ def test_the_film_plays(visit):
     box.get_by_role("button", name="Play").wait_for()
 
 
+# How far the symbol of each panel is from its name.
+GAPS = """
+(box) => {
+  const picture = box.querySelector("svg[role=img]");
+  const names = [...picture.querySelectorAll("text.eam-small[text-anchor=end]")];
+  return [...picture.querySelectorAll("text.eam-title")].map((symbol, i) =>
+    names[i].getBBox().x - symbol.getBBox().x - symbol.getBBox().width);
+}
+"""
+
+
+@pytest.mark.parametrize("width", [340, 390, 820, 1366])
+def test_names_stand_beside_their_symbols(visit, width):
+    box = boxes(visit(PAGE + FEW, viewport={"width": width, "height": 844}), "composition")[0]
+    gaps = box.evaluate(GAPS)
+    assert len(gaps) == 7 and min(gaps) > 1
+
+
 def test_a_phone_shows_all_of_it(visit):
     page = visit(PAGE, viewport={"width": 390, "height": 844})
     for box in boxes(page, "composition") + boxes(page, "film"):

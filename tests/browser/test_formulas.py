@@ -31,6 +31,35 @@ def test_formulas_are_typeset_and_readable_aloud(visit, name):
     assert page.evaluate(FONTS) >= 5
 
 
+# At every width of a phone's column: whether a bracket or a comma is in another line than the part
+# of the formula that it stands beside.
+APART = r"""
+() => [...document.querySelectorAll("main p span.math")].flatMap((formula) => {
+    const parts = [...formula.querySelectorAll(".katex-base")];
+    const marks = [[formula.previousSibling, /[(]$/, parts[0]],
+        [formula.nextSibling, /^[,.;:?!)]/, parts[parts.length - 1]]];
+    return marks.flatMap(([text, pattern, part]) => {
+        const at = text?.data?.search(pattern) ?? -1;
+        if (at < 0) return [];
+        const [mark, found] = [document.createRange(), []];
+        mark.setStart(text, at);
+        mark.setEnd(text, at + 1);
+        for (let width = 100; width < 360; width += 1) {
+            formula.closest("p").style.width = `${width}px`;
+            const [one, two] = [mark.getBoundingClientRect(), part.getBoundingClientRect()];
+            found.push(one.bottom < two.top || one.top > two.bottom);
+        }
+        return found;
+    });
+})
+"""
+
+
+def test_no_line_begins_with_the_comma_after_a_formula(visit):
+    apart = visit("book/part/wide.html", **PHONE).evaluate(APART)
+    assert len(apart) >= 500 and not any(apart)
+
+
 def test_numbered_formula_can_be_referred_to(visit):
     page = visit("book/index.html")
     page.click("a.reference[href='#equation-posterior']")

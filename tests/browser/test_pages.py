@@ -42,9 +42,16 @@ def test_what_was_scrolled_to_its_end_fades_at_its_beginning(visit):
 
 def test_no_formula_in_a_line_is_wider_than_a_phone(visit):
     page = visit(WIDE, **PHONE)
-    right = "() => Math.max(...[...document.querySelectorAll('span.math .base')]"
+    right = "() => Math.max(...[...document.querySelectorAll('span.math .katex-base')]"
     right += ".map((part) => part.getBoundingClientRect().right))"
-    assert page.evaluate(right) <= 390
+    assert 100 < page.evaluate(right) <= 390  # there are some
+
+
+def test_a_formula_scrolls_only_while_the_screen_is_too_narrow(visit):
+    page = visit(WIDE, viewport={"width": 130, "height": 844})
+    page.wait_for_selector("span.math.unbroken")
+    page.set_viewport_size(PHONE["viewport"])
+    page.wait_for_selector("span.math.unbroken", state="detached")
 
 
 def test_a_figure_opens_alone(visit):
@@ -77,6 +84,16 @@ def test_solutions_stay_closed_on_paper(visit):
     )
     page.pdf()
     assert page.evaluate("() => window.hidden") == 1
+
+
+def test_notes_of_the_margin_fit_the_paper(visit):
+    page = visit(WIDE, viewport={"width": 1366, "height": 768})
+    page.emulate_media(media="print")
+    note, text = page.evaluate(
+        "() => ['aside.margin', '.bd-article p'].map((part) => "
+        "document.querySelector(part).getBoundingClientRect().right)"
+    )
+    assert note <= text + 1
 
 
 def test_pictures_of_widgets_fit_the_paper(visit):

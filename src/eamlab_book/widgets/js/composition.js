@@ -99,8 +99,7 @@
     return [
       eam.svg("text", { class: "eam-title", x: left + 6, y: top + 14 }, eam.symbol(data.symbols[k])),
       eam.svg("text", { class: "eam-small", x: left + 6, y: top + 32 }, words),
-      eam.svg("text", { class: "eam-small", x: left + width - 8, y: top + 14, "text-anchor": "end" },
-        data.words[k]),
+      eam.beside(data.words[k], box),
       exact ? eam.svg("path", { class: "eam-exact",
         d: `${curve(grey, near)}L${at(least)} ${base}L${at(-least)} ${base}Z` }) : "",
       eam.svg("path", { class: "eam-prior", d: curve(dashed) }),

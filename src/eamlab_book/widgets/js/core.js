@@ -65,6 +65,14 @@
       ]));
   };
 
+  /** What a panel is about, beside its symbol, squeezed where that leaves it no room. */
+  eam.beside = (text, [left, top, width]) => {
+    const [room, usual] = [width - 73, 6.2 * text.length];  // px: the longest symbol ends at 69
+    return eam.svg("text", { class: "eam-small", x: left + width - 2, y: top + 14,
+      "text-anchor": "end",
+      ...(usual > room ? { textLength: room, lengthAdjust: "spacingAndGlyphs" } : {}) }, text);
+  };
+
   /** Contents of an SVG text: a symbol with its subscript. */
   eam.symbol = ([main, below]) => [main,
     eam.svg("tspan", { dy: 4, "font-size": "0.75em" }, below), eam.svg("tspan", { dy: -4 }, "\u200b")];

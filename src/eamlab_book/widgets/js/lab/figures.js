@@ -30,8 +30,7 @@
     const y = eam.scale(0, 1.08 * peak, base, top + 38);
     return [
       eam.svg("text", { class: "eam-title", x: left + 6, y: top + 14 }, title),
-      eam.svg("text", { class: "eam-small", x: left + width - 10, y: top + 14, "text-anchor": "end" },
-        label),
+      eam.beside(label, [left, top, width]),
       eam.svg("text", { class: "eam-small", x: left + 6, y: top + 32 }, note),
       curves.map(({ role, faint }, k) => eam.svg("path", { class: role,
         ...(faint ? { opacity: faint } : {}),
