@@ -46,7 +46,6 @@ _LOG_SCALE = (-4.0, 7.0)
 """Range of the log of a Gaussian factor's diagonal: 1e-4 to 1e6 times the prior's precision."""
 _LEAST_VARIANCE = 1e-4
 """Of a person's values, in units of their features."""
-import os
 _LATEST = 4.0
 """``log rt + 0.5`` of the fastest response in a condition that a person never did."""
 
@@ -164,11 +163,12 @@ def _mean(values: Tensor, mask: Tensor) -> Tensor:
     return ops.sum(values * mask, axis=-2) / ops.maximum(ops.sum(mask, axis=-2), 1.0)
 
 
-def _moments(values: Tensor, mask: Tensor) -> list[Tensor]:
+def _moments(values: Tensor, mask: Tensor, ddof: int = 0) -> list[Tensor]:
     """Mean, log sd and log number of a mask's trials."""
-    mean = _mean(values, mask)
-    variance = _mean(ops.square(values - mean[..., None, :]), mask)
-    return [mean, 0.5 * ops.log(variance + _LEAST_VARIANCE), log_size(ops.sum(mask, -2) + 0.1)]
+    mean, n = _mean(values, mask), ops.sum(mask, axis=-2)
+    squares = ops.sum(ops.square(values - mean[..., None, :]) * mask, axis=-2)
+    variance = squares / ops.maximum(n - ddof, 1.0)
+    return [mean, 0.5 * ops.log(variance + _LEAST_VARIANCE), log_size(n + 0.1)]
 
 
 @serializable("eamlab")
@@ -228,13 +228,14 @@ class PersonSummary(SummaryNetwork):
         told = []
         for mask in masks:
             told.append(_mean(first, mask))
-            kinds, values = [mask], features
-            if not h.trial_means:
-                told.append(ops.minimum(fastest_responses(trials[..., :2] * mask), _LATEST))
-                kinds += [mask * (1.0 - trials[..., :1]), mask * trials[..., :1]]
-                values = features[..., 1:2]  # log rt
-            for kind in kinds:
-                told += _moments(values, kind)
+            if h.trial_means:
+                # All that normal values tell; from few, the log sd is a little too small.
+                told += [*_moments(features, mask, ddof=1), 1.0 / (ops.sum(mask, axis=-2) + 1.0)]
+                continue
+            choice, rt = trials[..., :1], trials[..., :2] * mask
+            told.append(ops.minimum(fastest_responses(rt), _LATEST))
+            for kind in (mask, mask * (1.0 - choice), mask * choice):
+                told += _moments(features[..., 1:2], kind)  # of log rt
         told = ops.concatenate(told, axis=-1)
         guess = self.first_net(told)
         gain, shift = self._adjusted(guess, trials)
@@ -503,11 +504,7 @@ class PopulationSummary(SummaryNetwork):
         self.summary_dim = summary_dim
         self.person_widths, self.group_widths = tuple(person_widths), tuple(group_widths)
         self.person = PersonSummary(self.hierarchy, summary_dim=0, name="person")
-        if os.environ.get("OUT") == "1":
-            for layer in ("trial_net", "first_net", "second_look", "adjust", "subject_net"):
-                getattr(self.person, layer).trainable = False
-        else:
-            self.person.trainable = False
+        self.person.trainable = False
         self.person_net = mlp(self.person_widths, "person_net")
         self.group_net = mlp(self.group_widths, "group_net")
         n_values = gaussian_size(len(self.hierarchy.means))
@@ -521,7 +518,7 @@ class PopulationSummary(SummaryNetwork):
 
     def call(self, x: Tensor, training: bool = False, **kwargs: Any) -> Tensor:
         """Summarize each group."""
-        embedded = ops.stop_gradient(self.person.embed(x))
+        embedded = self.person.embed(x)
         values = self.person.out(embedded)
         pull, precision = likelihood(values, self.hierarchy.dim)
         mean, sd = population(pull, precision, self.hierarchy)
