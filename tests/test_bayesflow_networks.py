@@ -1,5 +1,8 @@
 """Our networks are BayesFlow networks: what its own networks promise, ours keep or refuse."""
 
+import subprocess
+import sys
+
 from eamlab.backend import bf
 
 import keras
@@ -140,6 +143,17 @@ def test_summaries_come_back_from_their_configuration(kind):
     twin(trials)
     twin.set_weights(network.get_weights())
     np.testing.assert_allclose(twin(trials), made, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("imports", ["eamlab, bayesflow, keras", "bayesflow, eamlab, keras"])
+def test_a_saved_estimator_is_loaded_after_plain_imports(tmp_path, imports):
+    """Nothing of eamlab has been used before, so that none of its networks is loaded yet."""
+    file = tmp_path / "estimator.keras"
+    el.load_pretrained("laboratory-local").estimator.save(file)
+    code = f"import {imports}; print(type(keras.saving.load_model({str(file)!r})).__name__)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split()[-1] == "BasicEstimator"
 
 
 @pytest.mark.slow

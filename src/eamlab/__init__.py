@@ -9,7 +9,12 @@ TensorFlow until a network is really needed.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import importlib.abc
+import importlib.util
+import sys
+from importlib.machinery import ModuleSpec
 from typing import Any
 
 __version__ = "0.2.0"
@@ -65,6 +70,37 @@ _MODULES = (
 )
 
 __all__ = sorted(_MODULE_OF)
+
+
+class _Networks(importlib.abc.MetaPathFinder):
+    """Loads our networks right after BayesFlow, so that Keras can load what was saved with them."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """Find BayesFlow as usual, and have it followed by our networks."""
+        if fullname != "bayesflow":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is None or spec.loader is None or "eamlab.backend" in sys.modules:
+            return spec
+        execute = spec.loader.exec_module
+
+        def followed(module: Any) -> None:
+            execute(module)
+            with contextlib.suppress(
+                ValueError
+            ):  # on another backend, where there are none of ours
+                importlib.import_module("eamlab.hierarchical")
+
+        spec.loader.exec_module = followed  # type: ignore[method-assign]
+        return spec
+
+
+if "bayesflow" in sys.modules:
+    with contextlib.suppress(ValueError):
+        importlib.import_module("eamlab.hierarchical")
+else:
+    sys.meta_path.insert(0, _Networks())
 
 
 def __getattr__(name: str) -> Any:
