@@ -11,7 +11,14 @@ from scipy import stats
 
 import eamlab as el
 import eamlab_book as book
-from eamlab.hierarchical import Hierarchy, PersonPosterior, PersonSummary, likelihood, population
+from eamlab.hierarchical import (
+    Hierarchy,
+    PersonPosterior,
+    PersonSummary,
+    _moments,
+    likelihood,
+    population,
+)
 from eamlab.training import _build, simulate_groups
 from eamlab.workflows import PRESETS, NetworkSettings, TrainingSettings, build_networks
 
@@ -347,6 +354,20 @@ def test_the_preset_for_any_model_builds_networks_for_it():
         workflow = make(SCHOOLS, preset="own")
         build_networks(workflow, n, 4)
         assert workflow.estimator.built
+
+
+@pytest.mark.parametrize("ddof", [0, 1])
+def test_moments_are_those_of_the_trials_that_are_there(ddof):
+    values = np.random.default_rng(1).normal(3.0, 2.0, (5, 8, 2)).astype("float32")
+    counts = [8, 5, 2, 1, 0]
+    mask = (np.arange(8) < np.array(counts)[:, None]).astype("float32")[..., None]
+    found = [keras.ops.convert_to_numpy(x) for x in _moments(values, mask, ddof=ddof)]
+    for i, n in enumerate(counts[:3]):
+        there = values[i, :n]
+        np.testing.assert_allclose(found[0][i], there.mean(axis=0), rtol=1e-5)
+        np.testing.assert_allclose(found[1][i], np.log(there.std(axis=0, ddof=ddof)), atol=1e-3)
+        np.testing.assert_allclose(found[2][i], 0.3 * np.log(n + 0.1), rtol=1e-5)
+    assert np.all(np.isfinite(np.concatenate(found, axis=-1)))
 
 
 # In ten studies of each size the largest mean error, over parameters, is below half an exact sd,

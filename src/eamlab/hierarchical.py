@@ -44,6 +44,8 @@ _SPREADS = 64
 """Values of a log spread, over 3.2 prior sds to each side, on which it is integrated."""
 _LOG_SCALE = (-4.0, 7.0)
 """Range of the log of a Gaussian factor's diagonal: 1e-4 to 1e6 times the prior's precision."""
+_LEAST_VARIANCE = 1e-4
+"""Of a person's values, in units of their features."""
 _LATEST = 4.0
 """``log rt + 0.5`` of the fastest response in a condition that a person never did."""
 
@@ -161,6 +163,14 @@ def _mean(values: Tensor, mask: Tensor) -> Tensor:
     return ops.sum(values * mask, axis=-2) / ops.maximum(ops.sum(mask, axis=-2), 1.0)
 
 
+def _moments(values: Tensor, mask: Tensor, ddof: int = 0) -> list[Tensor]:
+    """Mean, log sd and log number of a mask's trials."""
+    mean, n = _mean(values, mask), ops.sum(mask, axis=-2)
+    squares = ops.sum(ops.square(values - mean[..., None, :]) * mask, axis=-2)
+    variance = squares / ops.maximum(n - ddof, 1.0)
+    return [mean, 0.5 * ops.log(variance + _LEAST_VARIANCE), log_size(n + 0.1)]
+
+
 @serializable("eamlab")
 class PersonSummary(SummaryNetwork):
     r"""Deep set over one person's trials, whose first values are a Gaussian likelihood.
@@ -218,9 +228,14 @@ class PersonSummary(SummaryNetwork):
         told = []
         for mask in masks:
             told.append(_mean(first, mask))
-            if not h.trial_means:
-                told.append(ops.minimum(fastest_responses(trials[..., :2] * mask), _LATEST))
-            told.append(log_size(ops.sum(mask, axis=-2) + 0.1))
+            if h.trial_means:
+                # All that normal values tell; from few, the log sd is a little too small.
+                told += [*_moments(features, mask, ddof=1), 1.0 / (ops.sum(mask, axis=-2) + 1.0)]
+                continue
+            choice, rt = trials[..., :1], trials[..., :2] * mask
+            told.append(ops.minimum(fastest_responses(rt), _LATEST))
+            for kind in (mask, mask * (1.0 - choice), mask * choice):
+                told += _moments(features[..., 1:2], kind)  # of log rt
         told = ops.concatenate(told, axis=-1)
         guess = self.first_net(told)
         gain, shift = self._adjusted(guess, trials)

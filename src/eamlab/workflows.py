@@ -248,7 +248,7 @@ PRESETS: dict[str, Preset] = {
             "2 to 100 people with 5 to 100 trials each, ragged. Train local first.",
             global_network=NetworkSettings(summary="hierarchical", summary_dim=16),
             global_training=TrainingSettings(
-                epochs=4,
+                epochs=8,
                 batches_per_epoch=128,
                 learning_rate=2e-3,
                 group_sizes=(20, 5, 50, 10, 100, 2),
@@ -258,7 +258,7 @@ PRESETS: dict[str, Preset] = {
             ),
             local_network=NetworkSettings(summary="hierarchical", summary_dim=16),
             local_training=TrainingSettings(
-                epochs=8,
+                epochs=6,
                 batches_per_epoch=128,
                 batch_size=256,
                 learning_rate=2e-3,

@@ -24,6 +24,7 @@ from eamlab_book.report_card import (
     exact_sbc_name,
 )
 from eamlab_book.results import grades, independent, keys, models, networks, pages, widgets
+from eamlab_book.results.models import ModelGradeSettings, ModelKeySettings
 from eamlab_book.results.workshop import Result
 from eamlab_book.studies import DEMO_SIZES, STUDIES, DemoSettings
 from eamlab_book.widgets.composition import KeySettings
@@ -96,6 +97,16 @@ def _pair(
     )
 
 
+def _model_grades(name: str, model: Model, settings: ModelKeySettings) -> tuple[Result, Result]:
+    """The exact posteriors of a model's graded studies, and the grades of its networks."""
+    keys_of, of = f"keys_{name}", (name, f"{name}-local", f"keys_{name}")
+    grading = ModelGradeSettings(settings)
+    return (
+        _stored(keys_of, models.make_model_keys, settings, 1000, model=model),
+        _stored(f"grades_{name}", models.make_model_grades, grading, 60, *of, model=model),
+    )
+
+
 NETWORKS = (
     _network("global", _SHIPPED, "global", "full", 2130),
     _network("local", _SHIPPED, "local", "full", 2200),
@@ -135,14 +146,7 @@ RESULTS = (
         _stored(exact_sbc_name(*of), keys.make_sbc, s, 1000, model=MODELS.get(s.model or ""))
         for of, s in EXACT_SBC.items()
     ),
-    _stored(
-        "grades_laboratory",
-        models.make_model_grades,
-        models.ModelGradeSettings(),
-        3600,
-        *("laboratory", "laboratory-local"),
-        model=LABORATORY,
-    ),
+    *_model_grades("laboratory", LABORATORY, ModelKeySettings()),
     _stored("sbc_composed", grades.make_sbc_composed, ComposedSBCSettings(), 250, "global"),
     _stored("independent", independent.make_independent, ComparisonSettings(), 630, **_BY_OTHERS),
     *(

@@ -13,7 +13,7 @@ from joblib import Memory
 from eamlab.model.eam import EAM
 from eamlab.model.model import Model
 from eamlab.workflows import load_pretrained
-from eamlab_book.stored import sha256_of
+from eamlab_book.stored import load_stored, sha256_of
 
 __all__ = ["ROOT", "Result", "Workshop"]
 
@@ -88,6 +88,11 @@ class Workshop:
     def path(self, file: str) -> Path:
         """Return where a file of a result lies, given as in `Result.files`."""
         return ROOT / file if self.folder is None else self.folder / Path(file).name
+
+    def stored(self, name: str, settings: Any) -> dict[str, Any]:
+        """Return a result that another one needs."""
+        folder = self.path(f"src/eamlab_book/data/{name}.json").parent
+        return load_stored(f"{name}.json", settings, folder, model=self.model)
 
     def network(self, name: str) -> Any:
         """Return a trained workflow, loaded once for each of its weights."""

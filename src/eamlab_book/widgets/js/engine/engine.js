@@ -18,7 +18,8 @@
   const SHORTEST_RT = 1e-3;
   const SLOWEST_RT = 20;
   const LATEST = 4;  // log of the fastest response in a condition that a person never did
-  const LEAST_VARIANCE = 1e-3;
+  const LEAST_VARIANCE = 1e-3;  // between people
+  const LEAST_OF_TRIALS = 1e-4;
   const LOG_SCALE = [-4, 7];  // of the factor of a person's precision
   const PASSES = 3;  // population given people given population
   const LOG_SNR = [-4, 11];  // first and last noise level of the Gaussian composition
@@ -270,6 +271,15 @@
     return sum.map((v) => v / Math.max(some.length, 1));
   };
 
+  const logTime = (rt) => Math.log(Math.max(rt, SHORTEST_RT)) + 0.5;
+  /** Mean, log sd and log number of some values. */
+  const moments = (values) => {
+    const mean = (x) => x.reduce((a, b) => a + b, 0) / Math.max(x.length, 1);
+    const center = mean(values);
+    const variance = mean(values.map((v) => (v - center) ** 2));
+    return [center, 0.5 * Math.log(variance + LEAST_OF_TRIALS), logSize(values.length + 0.1)];
+  };
+
   /** One vector per person: the mean over trials keeps what the likelihood adds up. */
   function* embedded(network, people) {
     if (network.second) return yield* lookedAtTwice(network, people);
@@ -299,7 +309,8 @@
         const h = chain(features, trials.length, first);
         const told = parts.flatMap((part) => [...meanOf(h, part, first.at(-1)),
           ...fastestResponses(part.map((r) => trials[r])).map((v) => Math.min(v, LATEST)),
-          logSize(part.length + 0.1)]);
+          ...[part, ...[0, 1].map((choice) => part.filter((r) => trials[r][0] === choice))]
+            .flatMap((kind) => moments(kind.map((r) => logTime(trials[r][1]))))]);
         some.push({ trials, parts, features, told });
         yield done(some.length / 2);
       }
