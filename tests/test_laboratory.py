@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 import eamlab as el
+from eamlab_book.results.models import model_key
 from eamlab_book.results.registry import RESULTS
+from eamlab_book.results.workshop import Workshop
 from eamlab_book.stored import load_stored
 
 MODEL = el.LABORATORY
@@ -68,6 +70,16 @@ def test_order_of_people_and_of_the_prior_does_not_matter(network):
 def stored_grades():
     result = next(r for r in RESULTS if r.name == "grades_laboratory")
     return load_stored("grades_laboratory.json", result.settings, model=MODEL)
+
+
+@pytest.mark.slow
+def test_a_stored_key_is_what_the_exact_posterior_gives():
+    result = next(r for r in RESULTS if r.name == "keys_laboratory")
+    stored = load_stored("keys_laboratory.json", result.settings, model=MODEL)["rows"][3]
+    fresh = model_key(Workshop(model=MODEL), result.settings, stored["J"], stored["study"])
+    for name in NAMES:
+        assert abs(fresh["mean"][name] - stored["mean"][name]) < 0.002 * stored["sd"][name]
+        assert fresh["sd"][name] == pytest.approx(stored["sd"][name], rel=0.002)
 
 
 def test_grades_tell_medians_and_tails():
