@@ -204,6 +204,7 @@ def test_two_conditions_are_two_diffusions():
     for code in (-0.5, 0.5):
         here = el.in_condition(group, code)
         assert here["nu"] == 1.0 + 0.8 * code
+        assert here["alpha"] == pytest.approx(1.2 * np.exp(0.5 * code)) and here["t0"] == 0.3
         part = trials[trials[:, 2] == np.float32(code)]
         upper = part[part[:, 0] == 1, 1].astype(float)
         share = el.choice_probability(here["nu"], here["alpha"], beta)
