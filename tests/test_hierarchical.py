@@ -325,7 +325,7 @@ def test_the_closed_form_of_schools_is_that_of_dense_matrices():
 def test_a_population_known_up_to_its_spread_is_that_of_a_grid():
     """One precise person far from three vague ones: where the mean lies depends on the spread."""
     h = Hierarchy.of(SCHOOLS)
-    x, told = np.array([2.0, -1.0, -1.0, -1.0]), np.array([400.0, 4.0, 4.0, 4.0])
+    x, told = np.array([1.5, -0.3, -0.3, -0.3]), np.array([400.0, 1.0, 1.0, 1.0])
     precision = np.zeros((1, 4, 2, 2), "float32")
     precision[0, :, 0, 0], precision[0, :, 1, 1] = told, 1e-6
     pull = np.zeros((1, 4, 2), "float32")
