@@ -1,5 +1,6 @@
 """The command line: what it lists, what it prints, and how it fails."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import eamlab
 import eamlab as el
 from eamlab.__main__ import main
 from eamlab.reading import read_trials
+from eamlab.reference.posterior import ReferenceWarning
 
 COMMANDS = ("info", "read", "compose", "exact", "train")
 
@@ -118,6 +120,18 @@ def test_exact_prints_and_writes_the_posterior(capsys, table, tmp_path):
     expected = el.exact(read_trials(table), el.EAM, 200, seed=4)
     written = pd.read_csv(out / "group_draws.csv")
     np.testing.assert_allclose(written[list(el.EAM.prior.names)], expected.array, rtol=1e-6)
+
+
+def test_model_and_warnings_of_exact_are_those_of_the_library(capsys, table, monkeypatch):
+    def exact(study, *, model, num_samples, seed):
+        warnings.warn("exact: look.", ReferenceWarning, stacklevel=2)
+        return el.Draws({model.name: np.zeros(num_samples)})
+
+    monkeypatch.setattr(el, "exact", exact)
+    for options, name in (([], "EAM"), (["--model", "LABORATORY"], "LABORATORY")):
+        assert main(["exact", str(table), *options]) == 0
+        printed = capsys.readouterr()
+        assert f"\n{name} " in printed.out and printed.err == "warning: exact: look.\n"
 
 
 def test_conditions_reach_the_reader(capsys, table):

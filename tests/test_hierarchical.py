@@ -211,6 +211,7 @@ def test_two_conditions_are_two_diffusions():
     for code in (-0.5, 0.5):
         here = el.in_condition(group, code)
         assert here["nu"] == 1.0 + 0.8 * code
+        assert here["alpha"] == pytest.approx(1.2 * np.exp(0.5 * code)) and here["t0"] == 0.3
         part = trials[trials[:, 2] == np.float32(code)]
         upper = part[part[:, 0] == 1, 1].astype(float)
         share = el.choice_probability(here["nu"], here["alpha"], beta)
@@ -326,6 +327,29 @@ def test_the_closed_form_of_schools_is_that_of_dense_matrices():
         want = closed_form(study)[name]
         error = sd * np.sqrt(np.sum(weight**2))  # four standard errors of importance sampling
         assert abs(mean - want[0]) < 4 * error and abs(sd - want[1]) < 4 * error, name
+
+
+def test_a_population_known_up_to_its_spread_is_that_of_a_grid():
+    """One precise person far from three vague ones: where the mean lies depends on the spread."""
+    h = Hierarchy.of(SCHOOLS)
+    x, told = np.array([1.5, -0.3, -0.3, -0.3]), np.array([400.0, 1.0, 1.0, 1.0])
+    precision = np.zeros((1, 4, 2, 2), "float32")
+    precision[0, :, 0, 0], precision[0, :, 1, 1] = told, 1e-6
+    pull = np.zeros((1, 4, 2), "float32")
+    pull[0, :, 0] = told * x
+    mean, sd = (np.asarray(a)[0, :2] for a in population(pull, precision, h))
+    z = np.linspace(-3.2, 3.2, 801)  # as far as the library looks, in prior sds
+    mu = np.linspace(-6.0, 6.0, 801)[:, None] * h.center_sd
+    log_spread = np.log(np.exp(h.means[1]) / h.scale) + h.sds[1] * z
+    log_p = stats.norm.logpdf(mu, 0.0, h.center_sd) + stats.norm.logpdf(z)
+    for one, known in zip(x, told, strict=True):
+        log_p = log_p + stats.norm.logpdf(one, mu, np.sqrt(np.exp(2 * log_spread) + 1 / known))
+    p = np.exp(log_p - log_p.max())
+    p /= p.sum()
+    for i, values in enumerate((mu / h.center_sd + 0 * z, 0 * mu + z)):
+        want = (p * values).sum()
+        assert mean[i] == pytest.approx(want, abs=0.02)
+        assert sd[i] == pytest.approx(np.sqrt((p * (values - want) ** 2).sum()), rel=0.03)
 
 
 def test_a_study_of_other_columns():

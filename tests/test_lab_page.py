@@ -105,6 +105,7 @@ def test_the_python_says_the_answers_that_were_given():
         "study = el.read_trials(\"it's mine.csv\", unit='ms', rt_range=(0.2, 1.5), min_trials=20, "
     )
     assert read + "coding={'f': 0, 'j': 1})" in text
+    assert "study, num_samples=200, seed=1)" in text  # as the page draws
     compile(text, "analysis.py", "exec")
 
 
