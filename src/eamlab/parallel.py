@@ -32,7 +32,7 @@ def threaded(
 ) -> list[Any]:
     """Map work over items in threads, in order; a bar appears when it takes above two seconds."""
     items = list(items)
-    bar = tqdm(total=len(items), desc=label, delay=2.0, disable=progress is False, leave=False)
+    bar = tqdm(total=len(items), desc=label, delay=2.0, disable=progress is False)
     with ThreadPoolExecutor(threads()) as pool, bar:
         results = []
         for result in pool.map(work, items):

@@ -57,6 +57,23 @@ def test_widget_is_answered_by_its_kernel(run_notebook):
     page.wait_for_selector("text=4 squared is 16")
 
 
+BAR = """
+import time
+from eamlab.parallel import threaded, threads
+
+threaded(lambda _: time.sleep(1), range(4 * threads()), "waiting", None);
+"""
+
+
+def test_a_bar_is_still_there_when_the_page_is_loaded_again(run_notebook):
+    page = run_notebook(BAR)
+    page.get_by_text("waiting").first.wait_for()
+    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+    page.reload()
+    page.get_by_text("waiting: 100%").wait_for()
+    assert page.get_by_text("Error displaying widget").count() == 0
+
+
 def test_cell_that_raises_fails_the_test(run_notebook):
     with pytest.raises(AssertionError, match="ValueError: no such study"):
         run_notebook("raise ValueError('no such study')")

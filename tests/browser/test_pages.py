@@ -86,14 +86,15 @@ def test_solutions_stay_closed_on_paper(visit):
     assert page.evaluate("() => window.hidden") == 1
 
 
-def test_notes_of_the_margin_fit_the_paper(visit):
-    page = visit(WIDE, viewport={"width": 1366, "height": 768})
-    page.emulate_media(media="print")
+@pytest.mark.parametrize(("media", "width"), [("print", 1366), ("screen", 390)])
+def test_notes_of_the_margin_are_whole_where_there_is_none(visit, media, width):
+    page = visit(WIDE, viewport={"width": width, "height": 768})
+    page.emulate_media(media=media)
     note, text = page.evaluate(
         "() => ['aside.margin', '.bd-article p'].map((part) => "
-        "document.querySelector(part).getBoundingClientRect().right)"
+        "document.querySelector(part).getBoundingClientRect()).map((box) => [box.left, box.right])"
     )
-    assert note <= text + 1
+    assert note == pytest.approx(text, abs=1)
 
 
 def test_pictures_of_widgets_fit_the_paper(visit):
@@ -116,6 +117,16 @@ def test_one_click_opens_a_solution(visit):
     page.wait_for_timeout(400)  # it opens slowly
     assert answer.is_visible() and code.is_visible()
     assert page.locator(".solution details").count() == 0
+
+
+def test_the_keyboard_is_seen_on_a_folded_solution(visit):
+    page = visit(WIDE)
+    button = page.locator(".solution button.toggle-button")
+    for _ in range(200):
+        page.keyboard.press("Tab")
+        if button.evaluate("(button) => button === document.activeElement"):
+            break
+    assert button.evaluate("(button) => getComputedStyle(button).outlineStyle") != "none"
 
 
 @pytest.mark.parametrize("address", ["http"], indirect=True)  # files cannot read each other

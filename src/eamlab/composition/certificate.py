@@ -159,9 +159,7 @@ def certify(
     sd, rng = np.sqrt(np.diag(cov)), generator(seed)
     points, means = np.empty((0, len(mean))), np.empty((0, len(mean)))
     center = mean
-    bar = tqdm(
-        total=n_studies, desc="certifying", delay=2.0, disable=progress is False, leave=False
-    )
+    bar = tqdm(total=n_studies, desc="certifying", delay=2.0, disable=progress is False)
     with bar:
         for count in np.diff(np.linspace(0, n_studies, rounds + 1).astype(int)):
             z = rng.standard_normal((count, len(mean)))

@@ -297,7 +297,7 @@ def summarize(
     )
     total = len(chunks) if isinstance(chunks, list) else None
     options: dict[str, Any] = {"unit": "chunk", "delay": 2.0, "disable": progress is False}
-    bar = tqdm(made, "summarizing", total, leave=False, **options)
+    bar = tqdm(made, "summarizing", total, **options)
     known: list[Terms] = []
     new: list[Terms] = []
     kept: set[str] = set()
