@@ -6,8 +6,8 @@ r"""Compositions that others published, in few lines, on an anchored score netwo
 
 References
 ----------
-Geffner et al. (2023) for the summed score and Langevin steps at falling noise; Linhart et al. (2024)
-for GAUSS; Touron et al. (2026) for the step sizes; Vehtari et al. (2024) for the Pareto smoothing;
+Geffner et al. (2023) for the summed score and Langevin steps at falling noise; Linhart et al.
+(2024) for GAUSS; Touron et al. (2026) for the step sizes; Vehtari et al. (2024) for the Pareto smoothing;
 Li et al. (2024) for reweighting amortized draws where their diagnostics allow it.
 """
 
@@ -117,9 +117,10 @@ def gauss(
     """
     if covariance not in ("draws", "anchor"):
         raise ValueError(f"covariance must be 'draws' or 'anchor', got {covariance!r}.")
-    terms, dim = _terms(workflow, study, group_size, seed), len(workflow.model.prior)
+    terms = _terms(workflow, study, group_size, seed)
     own = terms.precision if covariance == "anchor" else _estimated(terms, budget, seed)
-    total, eye = own.sum(axis=0) + (1 - len(own)) * np.eye(dim), np.eye(dim)
+    eye = np.eye(len(terms.model.prior))
+    total = own.sum(axis=0) + (1 - len(own)) * eye
     anchored = np.einsum("gij,gj->gi", terms.precision, terms.mean)
 
     def clean(x: Array, level: np.float32) -> Array:
@@ -168,8 +169,8 @@ def control_variate(
     ValueError
         As in `gauss`.
     """
-    terms, dim = _terms(workflow, study, group_size, seed), len(workflow.model.prior)
-    n_groups, eye = len(terms.mean), np.eye(dim)
+    terms = _terms(workflow, study, group_size, seed)
+    n_groups, eye = len(terms.mean), np.eye(len(terms.model.prior))
     count = min(check_count("mini_batch_size", mini_batch_size), n_groups)
     total = terms.precision.sum(axis=0) + (1 - n_groups) * eye
     summed = np.einsum("gij,gj->i", terms.precision, terms.mean)
@@ -333,19 +334,14 @@ def _terms(workflow: Any, study: Study, group_size: int | str, seed: int | None)
 
 def _estimated(terms: _Terms, budget: int, seed: int | None) -> Array:
     """Precisions of the groups from draws of each, such that their product is a Gaussian."""
-    own = sample_groups(terms, budget, seed)
-    precision = np.linalg.inv(np.stack([np.cov(z.T) for z in own]))
+    options = {"num_samples": check_count("budget", budget, 20), "steps": 46, "seed": seed}
+    each = list(terms.summaries[:, None])
+    draws = gaussian.sample_gaussian_composition(terms.network, each, **options)
+    precision = np.linalg.inv(np.stack([np.cov(z.T) for z in draws]))
     n_groups, eye = len(precision), np.eye(precision.shape[-1])
     values, axes = np.linalg.eigh(precision.sum(axis=0) + (1 - n_groups) * eye)
     missing = np.where(values <= 0.0, -values, 0.0) / max(1, n_groups - 1)
     return precision + axes * missing @ axes.T + _NUGGET * eye
-
-
-def sample_groups(terms: _Terms, budget: int, seed: int | None) -> Array:
-    """Draws (G, budget, d) of each group's own posterior, in prior z-scores."""
-    options = {"num_samples": check_count("budget", budget, 20), "steps": 46, "seed": seed}
-    each = list(terms.summaries[:, None])
-    return gaussian.sample_gaussian_composition(terms.network, each, **options)
 
 
 def _residuals(terms: _Terms, x: Array, level: np.float32, index: NDArray[Any]) -> Array:
