@@ -7,8 +7,8 @@ r"""Compositions that others published, in few lines, on an anchored score netwo
 References
 ----------
 Geffner et al. (2023) for the summed score and Langevin steps at falling noise; Linhart et al.
-(2024) for GAUSS; Touron et al. (2026) for the step sizes; Vehtari et al. (2024) for the Pareto smoothing;
-Li et al. (2024) for reweighting amortized draws where their diagnostics allow it.
+(2024) for GAUSS; Touron et al. (2026) for the step sizes; Vehtari et al. (2024) for the Pareto
+smoothing; Li et al. (2024) for reweighting amortized draws where the diagnostic allows it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ from eamlab.composition.groups import (
     summarize_groups,
     trained_sizes,
 )
-from eamlab.composition.summed import LiveSampler
 from eamlab.draws import Draws
 from eamlab.model.model import Model, check_count, generator
 from eamlab.networks import AnchoredDiffusionModel
@@ -119,7 +118,7 @@ def gauss(
         raise ValueError(f"covariance must be 'draws' or 'anchor', got {covariance!r}.")
     terms = _terms(workflow, study, group_size, seed)
     own = terms.precision if covariance == "anchor" else _estimated(terms, budget, seed)
-    eye = np.eye(len(terms.model.prior))
+    eye = np.eye(terms.mean.shape[1])
     total = own.sum(axis=0) + (1 - len(own)) * eye
     anchored = np.einsum("gij,gj->gi", terms.precision, terms.mean)
 
@@ -170,7 +169,7 @@ def control_variate(
         As in `gauss`.
     """
     terms = _terms(workflow, study, group_size, seed)
-    n_groups, eye = len(terms.mean), np.eye(len(terms.model.prior))
+    n_groups, eye = len(terms.mean), np.eye(terms.mean.shape[1])
     count = min(check_count("mini_batch_size", mini_batch_size), n_groups)
     total = terms.precision.sum(axis=0) + (1 - n_groups) * eye
     summed = np.einsum("gij,gj->i", terms.precision, terms.mean)
@@ -239,15 +238,10 @@ def langevin(
     """
     if not 0.0 < tolerance < 1.0:
         raise ValueError(f"tolerance must be between 0 and 1, got {tolerance}.")
-    terms, sampler = _terms(workflow, study, group_size, seed), LiveSampler(workflow, num_samples)
-    schedule, n_steps, capped = terms.network.noise_schedule, 0, 0
-    x = terms.rng.standard_normal((num_samples, len(terms.model.prior)))
-    for level in np.linspace(*gaussian._LOG_SNR, check_count("levels", levels)):
-        t = float(schedule.time_from_log_snr(np.float32(level), training=False))
-
-        def score(points: Array, t: float = t) -> Array:
-            return sampler.score_field(terms.summaries, points.astype("float32"), t, 1.0, 1.0)
-
+    terms, n_steps, capped = _terms(workflow, study, group_size, seed), 0, 0
+    x = terms.rng.standard_normal((check_count("num_samples", num_samples), terms.mean.shape[1]))
+    for level in _levels(levels):
+        score = _summed_score(terms, level)
         values, axes = np.linalg.eigh(_slope(score, x))
         values = np.maximum(values, 1.0)  # groups know no less than the prior, which is N(0, I)
         lengths = 1.0 / values if preconditioned else np.full(len(values), 1.0 / values[-1])
@@ -362,14 +356,32 @@ def _reverse(
     terms: _Terms, clean: Callable[[Array, np.float32], Array], num_samples: int, steps: int
 ) -> Draws:
     """Walk from noise to the clean parameters: put these in place, and noise them again."""
-    levels = np.linspace(*gaussian._LOG_SNR, check_count("steps", steps)).astype("float32")
-    shape = (check_count("num_samples", num_samples), len(terms.model.prior))
+    levels, shape = _levels(steps), (check_count("num_samples", num_samples), terms.mean.shape[1])
     x = terms.rng.standard_normal(shape)
     for level, after in pairwise(levels):
         pair = (a.astype("float32") for a in (x, clean(x, level)))
         x = gaussian._renoise(*pair, level, after, terms.rng.standard_normal(shape, "float32"))
         x = np.asarray(x, "float64")
     return _packed(terms, clean(x, levels[-1]), {})
+
+
+def _summed_score(terms: _Terms, level: np.float32) -> Callable[[Array], Array]:
+    """Sum of the groups' scores, less the prior's all but once, at a noise level."""
+    (alpha, sigma), n_groups, dim = _alpha_sigma(level), *terms.mean.shape
+    spread = np.linalg.inv(terms.precision + np.exp(level) * np.eye(dim))
+    known = np.einsum("gij,gjk,gk->i", spread, terms.precision, terms.mean)
+    every = np.arange(n_groups)
+
+    def score(x: Array) -> Array:
+        residual = _residuals(terms, x, level, np.tile(every, (len(x), 1))).sum(axis=1)
+        clean = known + alpha / sigma**2 * x @ spread.sum(axis=0) + residual
+        return (alpha * clean - n_groups * x) / sigma**2 + (n_groups - 1) * x
+
+    return score
+
+
+def _levels(count: int) -> NDArray[np.float32]:
+    return np.linspace(*gaussian._LOG_SNR, check_count("steps or levels", count)).astype("float32")
 
 
 def _slope(score: Callable[[Array], Array], x: Array) -> Array:
