@@ -240,7 +240,7 @@ def langevin(
         raise ValueError(f"tolerance must be between 0 and 1, got {tolerance}.")
     terms, n_steps, capped = _terms(workflow, study, group_size, seed), 0, 0
     x = terms.rng.standard_normal((check_count("num_samples", num_samples), terms.mean.shape[1]))
-    for level in _levels(levels):
+    for level in _levels("levels", levels):
         score = _summed_score(terms, level)
         values, axes = np.linalg.eigh(_slope(score, x))
         values = np.maximum(values, 1.0)  # groups know no less than the prior, which is N(0, I)
@@ -356,7 +356,8 @@ def _reverse(
     terms: _Terms, clean: Callable[[Array, np.float32], Array], num_samples: int, steps: int
 ) -> Draws:
     """Walk from noise to the clean parameters: put these in place, and noise them again."""
-    levels, shape = _levels(steps), (check_count("num_samples", num_samples), terms.mean.shape[1])
+    levels = _levels("steps", steps)
+    shape = (check_count("num_samples", num_samples), terms.mean.shape[1])
     x = terms.rng.standard_normal(shape)
     for level, after in pairwise(levels):
         pair = (a.astype("float32") for a in (x, clean(x, level)))
@@ -380,8 +381,8 @@ def _summed_score(terms: _Terms, level: np.float32) -> Callable[[Array], Array]:
     return score
 
 
-def _levels(count: int) -> NDArray[np.float32]:
-    return np.linspace(*gaussian._LOG_SNR, check_count("steps or levels", count)).astype("float32")
+def _levels(name: str, count: int) -> NDArray[np.float32]:
+    return np.linspace(*gaussian._LOG_SNR, check_count(name, count)).astype("float32")
 
 
 def _slope(score: Callable[[Array], Array], x: Array) -> Array:
