@@ -43,6 +43,7 @@ def product(workflow, study, size):
         ("control_variate", {"mini_batch_size": 4}, 0.06),
         ("control_variate", {"mini_batch_size": 1}, 0.06),  # no residual, hence no noise
         ("langevin", {"tolerance": 0.05, "levels": 8}, 0.12),  # two such errors
+        ("langevin", {"tolerance": 0.05, "levels": 8, "bridge": "gauss"}, 0.12),
     ],
 )
 def test_gaussian_groups_are_composed_to_their_product(plain, study, way, options, allowed):
@@ -110,6 +111,7 @@ def test_reweighting_says_where_it_cannot_help(five):
         ("gauss", {"budget": 3}, "budget must be"),
         ("control_variate", {"mini_batch_size": 0}, "mini_batch_size must be"),
         ("langevin", {"tolerance": 1.0}, "tolerance must be"),
+        ("langevin", {"bridge": "none"}, "bridge must be"),
     ],
 )
 def test_bad_options_are_refused(workflow, study, way, options, words):

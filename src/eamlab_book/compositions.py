@@ -118,20 +118,7 @@ def gauss(
         raise ValueError(f"covariance must be 'draws' or 'anchor', got {covariance!r}.")
     terms = _terms(workflow, study, group_size, seed)
     own = terms.precision if covariance == "anchor" else _estimated(terms, budget, seed)
-    eye = np.eye(terms.mean.shape[1])
-    total = own.sum(axis=0) + (1 - len(own)) * eye
-    anchored = np.einsum("gij,gj->gi", terms.precision, terms.mean)
-
-    def clean(x: Array, level: np.float32) -> Array:
-        s, (alpha, sigma) = np.exp(level), _alpha_sigma(level)
-        kept = (own + s * eye) @ np.linalg.inv(terms.precision + s * eye)
-        residual = _residuals(terms, x, level, np.tile(np.arange(len(own)), (len(x), 1)))
-        pull = np.einsum("gij,gj->i", kept, anchored)
-        pull = pull + alpha / sigma**2 * x @ (kept.sum(axis=0) + (1 - len(own)) * eye).T
-        pull = pull + np.einsum("sgi,gij->sj", residual, own + s * eye)
-        return np.linalg.solve(total + s * eye, pull.T).T
-
-    return _reverse(terms, clean, num_samples, steps)
+    return _reverse(terms, _weighted(terms, own), num_samples, steps)
 
 
 def control_variate(
@@ -194,18 +181,19 @@ def langevin(
     group_size: int | str = "auto",
     num_samples: int = 100,
     seed: int | None = None,
+    bridge: str = "summed",
     levels: int = 20,
     tolerance: float = 0.1,
     preconditioned: bool = True,
     most: int = 1000,
 ) -> Draws:
-    r"""Compose by annealed Langevin: steps along the summed score at falling noise.
+    r"""Compose by annealed Langevin: steps along a composed score at falling noise.
 
-    The summed score at a noise level is that of a bridging density. Where it is a Gaussian with
+    The composed score at a noise level is that of a bridging density. Where it is a Gaussian with
     precisions from m to M, a step :math:`h` widens its narrowest sd by
     :math:`(1 - h M / 2)^{-1/2}`, and k steps leave :math:`(1 - m h)^k` of the distance to it. So
     h is as large, and k as small, as keeps both errors below the tolerance. m and M are those of
-    the summed score's slope at the draws' mean. ``preconditioned=True`` measures lengths by that
+    the score's slope at the draws' mean. ``preconditioned=True`` measures lengths by that
     slope, which makes m = M: without it k grows with M / m.
 
     Touron et al. (2026) derive step sizes and numbers of steps from m and M, too, by Wasserstein
@@ -216,6 +204,8 @@ def langevin(
     ----------
     workflow, study, group_size, num_samples, seed
         As in `gauss`.
+    bridge : {"summed", "gauss"}
+        Whose score: the plain sum, or that of `gauss` with the anchors' precisions.
     levels : int, default 20
         Noise levels, even in log-SNR.
     tolerance : float, default 0.1
@@ -236,12 +226,15 @@ def langevin(
     ValueError
         As in `gauss`.
     """
+    scores = {"summed": _summed_score, "gauss": _gauss_score}
+    if bridge not in scores:
+        raise ValueError(f"bridge must be one of {tuple(scores)}, got {bridge!r}.")
     if not 0.0 < tolerance < 1.0:
         raise ValueError(f"tolerance must be between 0 and 1, got {tolerance}.")
     terms, n_steps, capped = _terms(workflow, study, group_size, seed), 0, 0
     x = terms.rng.standard_normal((check_count("num_samples", num_samples), terms.mean.shape[1]))
     for level in _levels("levels", levels):
-        score = _summed_score(terms, level)
+        score = scores[bridge](terms, level)
         values, axes = np.linalg.eigh(_slope(score, x))
         values = np.maximum(values, 1.0)  # groups know no less than the prior, which is N(0, I)
         lengths = 1.0 / values if preconditioned else np.full(len(values), 1.0 / values[-1])
@@ -364,6 +357,30 @@ def _reverse(
         x = gaussian._renoise(*pair, level, after, terms.rng.standard_normal(shape, "float32"))
         x = np.asarray(x, "float64")
     return _packed(terms, clean(x, levels[-1]), {})
+
+
+def _weighted(terms: _Terms, own: Array) -> Callable[[Array, np.float32], Array]:
+    """GAUSS: the composed denoised mean with the groups' precisions `own`."""
+    n_groups, eye = len(own), np.eye(terms.mean.shape[1])
+    total = own.sum(axis=0) + (1 - n_groups) * eye
+    anchored = np.einsum("gij,gj->gi", terms.precision, terms.mean)
+
+    def clean(x: Array, level: np.float32) -> Array:
+        s, (alpha, sigma) = np.exp(level), _alpha_sigma(level)
+        kept = (own + s * eye) @ np.linalg.inv(terms.precision + s * eye)
+        residual = _residuals(terms, x, level, np.tile(np.arange(n_groups), (len(x), 1)))
+        pull = np.einsum("gij,gj->i", kept, anchored)
+        pull = pull + alpha / sigma**2 * x @ (kept.sum(axis=0) + (1 - n_groups) * eye).T
+        pull = pull + np.einsum("sgi,gij->sj", residual, own + s * eye)
+        return np.linalg.solve(total + s * eye, pull.T).T
+
+    return clean
+
+
+def _gauss_score(terms: _Terms, level: np.float32) -> Callable[[Array], Array]:
+    """Score of GAUSS with the anchors' precisions, at a noise level."""
+    clean, (alpha, sigma) = _weighted(terms, terms.precision), _alpha_sigma(level)
+    return lambda x: (alpha * clean(x, level) - x) / sigma**2
 
 
 def _summed_score(terms: _Terms, level: np.float32) -> Callable[[Array], Array]:

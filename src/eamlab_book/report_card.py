@@ -478,7 +478,8 @@ COMPOSITIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "GAUSS, our precisions": ("gauss", {"covariance": "anchor"}),
     "auto-GAUSS": ("gauss", {}),
     "Jacobian": ("compose", {"method": "euler", "steps": 40, "use_jac": True}),
-    "summed, Langevin": ("langevin", {}),
+    "Langevin, GAUSS": ("langevin", {"bridge": "gauss"}),
+    "Langevin, summed": ("langevin", {}),
     "summed": ("compose", {"method": "euler_maruyama"}),
 }
 """The compositions that are compared: a function of `eamlab_book.compositions`, or
