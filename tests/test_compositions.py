@@ -38,8 +38,8 @@ def product(workflow, study, size):
 @pytest.mark.parametrize(
     ("way", "options", "allowed"),
     [
-        ("gauss", {"covariance": "anchor"}, 0.06),
-        ("gauss", {}, 0.12),  # 300 draws give a group's sd to 4 %
+        ("gauss", {"covariance": "anchor"}, 0.08),  # its steps narrow by some 4 %
+        ("gauss", {"budget": 4000}, 0.14),  # from 300 draws the center is 0.3 sds off
         ("control_variate", {"mini_batch_size": 4}, 0.06),
         ("control_variate", {"mini_batch_size": 1}, 0.06),  # no residual, hence no noise
         ("langevin", {"tolerance": 0.05, "levels": 8}, 0.12),  # two such errors

@@ -68,7 +68,7 @@ def gauss(
     num_samples: int = 100,
     seed: int | None = None,
     covariance: str = "draws",
-    budget: int = 300,
+    budget: int = 1000,
     steps: int = 200,
 ) -> Draws:
     r"""Compose as GAUSS does: scores weighted by fixed Gaussian precisions of the groups.
@@ -100,7 +100,7 @@ def gauss(
         As in `eamlab.compose`.
     covariance : {"draws", "anchor"}
         Whence the groups' precisions.
-    budget : int, default 300
+    budget : int, default 1000
         Draws of each group for its covariance.
     steps : int, default 200
         Noise levels.
