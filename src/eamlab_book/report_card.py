@@ -498,7 +498,7 @@ class CompositionSettings:
     num_samples: int = 200
     seed: int = 1
     mini_batch_size: int = 10
-    designs: tuple[tuple[int, int, int], ...] = ((100, 20, 3), (1000, 200, 3))
+    designs: tuple[tuple[int, int, int], ...] = ((100, 20, 6), (1000, 200, 6))
     left_out: tuple[tuple[str, int], ...] = ()
 
 

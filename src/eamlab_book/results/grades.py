@@ -44,9 +44,10 @@ from eamlab_book.results.networks import Training, checkpoints
 from eamlab_book.results.workshop import Result, Workshop
 
 __all__ = [
+    "compared",
     "composed_ranks",
     "discretized_z",
-    "compared",
+    "exact_moments",
     "grade_recipe",
     "make_certificates",
     "make_compositions",
