@@ -280,6 +280,8 @@ def reweighted(
         As in `eamlab.exact`.
     """
     model, rng = draws.model, generator(seed)
+    if model is None:
+        raise ValueError("draws: draws of no model cannot be weighted; pass those of compose().")
     names = coordinates(model).names
     values = np.stack([draws[k] for k in names], axis=1)
     mean, covariance = values.mean(axis=0), np.cov(values.T)
@@ -315,13 +317,14 @@ def _terms(workflow: Any, study: Study, group_size: int | str, seed: int | None)
     sizes = group_sizes(group_size, len(study), trained_sizes(workflow))
     summaries = summarize_groups(workflow, split_subjects(study.trials, sizes))
     mean, precision = network.anchor(summaries, len(model.prior))
-    double = (np.asarray(a, "float64") for a in (mean, precision))
-    return _Terms(network, model, summaries, *double, np.random.default_rng(seed))
+    mean, precision = np.asarray(mean, "float64"), np.asarray(precision, "float64")
+    return _Terms(network, model, summaries, mean, precision, np.random.default_rng(seed))
 
 
 def _estimated(terms: _Terms, budget: int, seed: int | None) -> Array:
     """Precisions of the groups from draws of each, such that their product is a Gaussian."""
-    options = {"num_samples": check_count("budget", budget, 20), "steps": 46, "seed": seed}
+    options: dict[str, Any] = {"steps": 46, "seed": seed}
+    options |= {"num_samples": check_count("budget", budget, 20)}
     each = list(terms.summaries[:, None])
     draws = gaussian.sample_gaussian_composition(terms.network, each, **options)
     precision = np.linalg.inv(np.stack([np.cov(z.T) for z in draws]))
@@ -353,9 +356,9 @@ def _reverse(
     shape = (check_count("num_samples", num_samples), terms.mean.shape[1])
     x = terms.rng.standard_normal(shape)
     for level, after in pairwise(levels):
-        pair = (a.astype("float32") for a in (x, clean(x, level)))
-        x = gaussian._renoise(*pair, level, after, terms.rng.standard_normal(shape, "float32"))
-        x = np.asarray(x, "float64")
+        noise = terms.rng.standard_normal(shape, "float32")
+        now, there = x.astype("float32"), clean(x, level).astype("float32")
+        x = np.asarray(gaussian._renoise(now, there, level, after, noise), "float64")
     return _packed(terms, clean(x, levels[-1]), {})
 
 

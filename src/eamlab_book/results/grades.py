@@ -238,9 +238,10 @@ def compared(
 ) -> dict[str, Any]:
     """Compose one graded study in one way; return means, sds and CPU seconds."""
     study, workflow = graded_study(n_subjects, index), workshop.network("global")
-    common = {"num_samples": settings.num_samples, "seed": settings.seed}
-    options = {"group_size": group_size} | common
-    batch = {"mini_batch_size": min(settings.mini_batch_size, n_subjects // group_size)}
+    common: dict[str, Any] = {"num_samples": settings.num_samples, "seed": settings.seed}
+    options: dict[str, Any] = {"group_size": group_size} | common
+    count = min(settings.mini_batch_size, n_subjects // group_size)
+    batch: dict[str, Any] = {"mini_batch_size": count}
     function, more = how
     if function == "reweighted":
         ours = compose(workflow, study, check=False, **options)
