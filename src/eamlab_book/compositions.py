@@ -356,8 +356,8 @@ def _reverse(
     shape = (check_count("num_samples", num_samples), terms.mean.shape[1])
     x = terms.rng.standard_normal(shape)
     for level, after in pairwise(levels):
-        noise = terms.rng.standard_normal(shape, "float32")
         now, there = x.astype("float32"), clean(x, level).astype("float32")
+        noise = terms.rng.standard_normal(shape, "float32")
         x = np.asarray(gaussian._renoise(now, there, level, after, noise), "float64")
     return _packed(terms, clean(x, levels[-1]), {})
 
