@@ -12,7 +12,14 @@ import eamlab as el
 from eamlab.model.eam import EAM
 from eamlab_book import report_card as grades
 from eamlab_book.figures import certificate_figure, grades_figure, sbc_figure
-from eamlab_book.results.grades import certified, discretized_z, grade_recipe, key
+from eamlab_book.results.grades import (
+    certified,
+    compared,
+    discretized_z,
+    exact_moments,
+    grade_recipe,
+    key,
+)
 from eamlab_book.results.keys import calibrate_one
 from eamlab_book.results.workshop import Workshop
 from eamlab_book.stored import load_stored
@@ -216,6 +223,7 @@ def test_certificates_see_the_biases_of_large_studies_and_mend_them():
     assert table.loc[(10_000, "corrected"), "right"] > table.loc[(10_000, "as composed"), "right"]
 
 
+<<<<<<< HEAD
 def test_a_forecast_holds_within_its_90_percent_interval(monkeypatch):
     """Errors spread evenly over three standard errors to either side."""
     off = np.linspace(-3.0, 3.0, 2001)
@@ -225,6 +233,25 @@ def test_a_forecast_holds_within_its_90_percent_interval(monkeypatch):
     monkeypatch.setattr(grades, "certificate_frame", lambda: frame)
     holds = grades.certificate_table().loc[(10, "as composed"), "forecast holds"]
     assert holds == pytest.approx(stats.norm.ppf(0.95) / 3.0, abs=2e-3)
+=======
+@pytest.mark.parametrize("name", ["ours, residuals of a mini-batch", "ours, reweighted"])
+def test_a_stored_composition_is_what_its_function_gives(name):
+    settings, workshop = grades.CompositionSettings(), Workshop()
+    rows = load_stored("compositions.json", settings)["rows"]
+    (row,) = (r for r in rows if (r["J"], r["composition"]) == (100, name))
+    fresh = compared(workshop, settings, name, grades.COMPOSITIONS[name], 100, 20, 0)
+    mean, sd = np.array(list(exact_moments(workshop)[100][0].values())).T
+    np.testing.assert_allclose((fresh["mean"] - mean) / sd, row["bias"][0], atol=0.05)
+    np.testing.assert_allclose(fresh["sd"] / sd, row["sd_ratio"][0], atol=0.05)
+
+
+def test_only_a_likelihood_brings_others_nearer_than_ours():
+    worst = grades.composition_table()["bias, worst"].unstack("composition")
+    assert (worst["ours, reweighted"] < 0.5 * worst["ours"]).all()
+    k = grades.composition_table()["Pareto k"].dropna()
+    assert len(k) == len(worst)
+    assert (k < 0.7).all()
+>>>>>>> field
 
 
 def test_certificate_figure_has_a_panel_per_study_size_and_is_closed():

@@ -17,6 +17,7 @@ from eamlab_book.widgets.film import load_films
 NAMES = sorted(path.name for path in stored_path("").glob("*.json"))
 NETWORKS = {
     "certificates.json": {"global"},
+    "compositions.json": {"global"},
     "films.json": {"global"},
     "grades.json": {"global", "global-pooled"},
     "grades_laboratory.json": {"laboratory", "laboratory-local"},
@@ -38,6 +39,7 @@ LOADERS = {
     "grades": report_card.grade_table,
     "grade frame": report_card.grade_frame,
     "certificates": report_card.certificate_frame,
+    "compositions": report_card.composition_table,
     "discretization": report_card.discretization_table,
     "composed sbc": report_card.composed_sbc,
     "exact sbc": report_card.exact_sbc,

@@ -25,10 +25,12 @@ from eamlab_book.studies import DemoSettings
 
 __all__ = [
     "COMPOSED_SBC",
+    "COMPOSITIONS",
     "CertificateSettings",
     "ComparisonSettings",
     "ComposedSBC",
     "ComposedSBCSettings",
+    "CompositionSettings",
     "DiscretizationSettings",
     "EXACT_SBC",
     "ExactSBC",
@@ -50,6 +52,7 @@ __all__ = [
     "certificate_frame",
     "certificate_table",
     "composed_sbc",
+    "composition_table",
     "discretization_table",
     "exact_sbc",
     "exact_sbc_name",
@@ -466,6 +469,69 @@ def certificate_table() -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows).set_index(["J", "draws"])
+
+
+COMPOSITIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ours": ("compose", {}),
+    "ours, residuals of a mini-batch": ("control_variate", {}),
+    "ours, reweighted": ("reweighted", {}),
+    "GAUSS, our precisions": ("gauss", {"covariance": "anchor"}),
+    "auto-GAUSS": ("gauss", {"budget": 1000}),
+    "Jacobian": ("compose", {"method": "euler", "steps": 40, "use_jac": True}),
+    "Langevin, GAUSS": ("langevin", {"bridge": "gauss"}),
+    "Langevin, summed": ("langevin", {}),
+    "summed": ("compose", {"method": "euler_maruyama"}),
+}
+"""The compositions that are compared: a function of `eamlab_book.compositions`, or
+`eamlab.compose`, and its options. "ours, reweighted" is what becomes of the draws of "ours"."""
+
+
+@dataclass(frozen=True)
+class CompositionSettings:
+    """What made the grades of others' compositions on the first of the graded studies.
+
+    ``designs`` are pairs of J and group size, with the number of studies. The mini-batch of the
+    sums, the Jacobian and the control variate has at most ``mini_batch_size`` groups; what costs
+    more than a minute a study is left out, by name.
+    """
+
+    num_samples: int = 200
+    seed: int = 1
+    mini_batch_size: int = 10
+    designs: tuple[tuple[int, int, int], ...] = ((100, 20, 6), (1000, 200, 6))
+    left_out: tuple[tuple[str, int], ...] = ()
+
+
+def composition_table() -> pd.DataFrame:
+    """Summarize the grades of `COMPOSITIONS`, a row each per J and number of terms.
+
+    Returns
+    -------
+    DataFrame
+        The worst parameter's median and 90th percentile of the absolute bias in exact sds, the
+        smallest 10th and the largest 90th percentile of the sd ratio, the share of studies that
+        are ``right`` in every parameter (as in `grade_table`), CPU seconds per study (of the
+        reweighting without the composition), the median Pareto k, and the number of ``studies``.
+    """
+    rows = []
+    for row in load_stored("compositions.json", CompositionSettings())["rows"]:
+        bias, ratio = np.array(row["bias"]), np.array(row["sd_ratio"])
+        rows.append(
+            {
+                "J": row["J"],
+                "terms": row["J"] // row["group_size"],
+                "composition": row["composition"],
+                "bias, worst": np.median(np.abs(bias), axis=0).max(),
+                "worst, 90 %": np.quantile(np.abs(bias), 0.9, axis=0).max(),
+                "sd ratio, 10 %": np.quantile(ratio, 0.1, axis=0).min(),
+                "sd ratio, 90 %": np.quantile(ratio, 0.9, axis=0).max(),
+                "right": _right(bias, ratio).all(axis=1).mean(),
+                "seconds": row["seconds"],
+                "Pareto k": np.median(row["pareto_k"]) if row["pareto_k"] else np.nan,
+                "studies": len(bias),
+            }
+        )
+    return pd.DataFrame(rows).set_index(["J", "terms", "composition"])
 
 
 @dataclass(frozen=True)

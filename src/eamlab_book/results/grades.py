@@ -23,9 +23,12 @@ from eamlab.reference.posterior import exact
 from eamlab.study import simulate
 from eamlab.training import train
 from eamlab.workflows import get_preset
+from eamlab_book import compositions
 from eamlab_book.report_card import (
+    COMPOSITIONS,
     CertificateSettings,
     ComposedSBCSettings,
+    CompositionSettings,
     DiscretizationSettings,
     GradeSettings,
     LeverSettings,
@@ -41,10 +44,13 @@ from eamlab_book.results.networks import Training, checkpoints
 from eamlab_book.results.workshop import Result, Workshop
 
 __all__ = [
+    "compared",
     "composed_ranks",
     "discretized_z",
+    "exact_moments",
     "grade_recipe",
     "make_certificates",
+    "make_compositions",
     "make_discretization",
     "make_grades",
     "make_levers",
@@ -135,15 +141,24 @@ def make_certificates(workshop: Workshop, result: Result) -> dict[str, Any]:
     """Return what a certificate says of each graded study, beside its grade."""
     settings: CertificateSettings = result.settings
     one, rows = workshop.remember(certified, "global"), []
-    graded = json.loads(
-        workshop.path("src/eamlab_book/data/grades.json").read_text(encoding="utf-8")
-    )["rows"]
-    keys = {r["J"]: r["per_study"] for r in graded if r["recipe"] == "recommended"}
+    keys = exact_moments(workshop)
     for n_subjects, n_studies in settings.studies.items():
         for i in tqdm(range(n_studies), f"certificates, J = {n_subjects}"):
-            key = {k: (v["exact_mean"], v["exact_sd"]) for k, v in keys[n_subjects][i].items()}
-            rows.append(one(replace(settings, studies={}), n_subjects, i, key))
+            rows.append(one(replace(settings, studies={}), n_subjects, i, keys[n_subjects][i]))
     return {"rows": rows}
+
+
+def exact_moments(workshop: Workshop) -> dict[int, list[dict[str, tuple[float, float]]]]:
+    """Return exact means and sds of the graded studies by J, as the grades have them."""
+    text = workshop.path("src/eamlab_book/data/grades.json").read_text(encoding="utf-8")
+    return {
+        row["J"]: [
+            {k: (v["exact_mean"], v["exact_sd"]) for k, v in study.items()}
+            for study in row["per_study"]
+        ]
+        for row in json.loads(text)["rows"]
+        if row["recipe"] == "recommended"
+    }
 
 
 def certified(
@@ -179,6 +194,70 @@ def certified(
         "seconds": round(seconds, 2),
         "parameters": parameters,
     }
+
+
+def make_compositions(workshop: Workshop, result: Result) -> dict[str, Any]:
+    """Return how each composition did on the graded studies; the exact moments are the grades'."""
+    settings: CompositionSettings = result.settings
+    one, rows = workshop.remember(compared, "global"), []
+    keys, plain = exact_moments(workshop), replace(settings, designs=(), left_out=())
+    for n_subjects, group_size, n_studies in settings.designs:
+        for name in tqdm(COMPOSITIONS, f"compositions, J = {n_subjects}, {group_size} a group"):
+            if (name, n_subjects // group_size) in settings.left_out:
+                continue
+            made = [
+                one(plain, name, COMPOSITIONS[name], n_subjects, group_size, i)
+                for i in range(n_studies)
+            ]
+            exact = [np.array(list(keys[n_subjects][i].values())).T for i in range(n_studies)]
+            bias = [(np.array(m["mean"]) - e[0]) / e[1] for m, e in zip(made, exact, strict=True)]
+            ratio = [np.array(m["sd"]) / e[1] for m, e in zip(made, exact, strict=True)]
+            rows.append(
+                {
+                    "J": n_subjects,
+                    "group_size": group_size,
+                    "composition": name,
+                    # The first study's also compile.
+                    "seconds": round(float(np.median([m["seconds"] for m in made])), 2),
+                    "bias": np.round(bias, 4).tolist(),
+                    "sd_ratio": np.round(ratio, 4).tolist(),
+                    "pareto_k": [round(m["k"], 3) for m in made if m["k"] is not None],
+                }
+            )
+    return {"rows": rows}
+
+
+def compared(
+    workshop: Workshop,
+    settings: CompositionSettings,
+    name: str,
+    how: tuple[str, dict[str, Any]],
+    n_subjects: int,
+    group_size: int,
+    index: int,
+) -> dict[str, Any]:
+    """Compose one graded study in one way; return means, sds and CPU seconds."""
+    study, workflow = graded_study(n_subjects, index), workshop.network("global")
+    common: dict[str, Any] = {"num_samples": settings.num_samples, "seed": settings.seed}
+    options: dict[str, Any] = {"group_size": group_size} | common
+    count = min(settings.mini_batch_size, n_subjects // group_size)
+    batch: dict[str, Any] = {"mini_batch_size": count}
+    function, more = how
+    if function == "reweighted":
+        ours = compose(workflow, study, check=False, **options)
+    start = time.process_time()
+    if function == "reweighted":
+        draws = compositions.reweighted(ours, study, **common)
+    elif function == "compose":
+        summed = batch if more else {}
+        draws = compose(workflow, study, check=False, **options, **summed, **more)
+    else:
+        options |= batch if function == "control_variate" else {}
+        draws = getattr(compositions, function)(workflow, study, **options, **more)
+    seconds = time.process_time() - start
+    k = draws.diagnostics.get("pareto_k")
+    moments = {"mean": list(draws.mean.values()), "sd": list(draws.sd.values())}
+    return moments | {"seconds": seconds, "k": k}
 
 
 def make_discretization(workshop: Workshop, result: Result) -> dict[str, Any]:

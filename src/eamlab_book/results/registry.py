@@ -16,6 +16,7 @@ from eamlab_book.report_card import (
     CertificateSettings,
     ComparisonSettings,
     ComposedSBCSettings,
+    CompositionSettings,
     DiscretizationSettings,
     GradeSettings,
     LapseSettings,
@@ -138,6 +139,9 @@ RESULTS = (
     _stored("grades", grades.make_grades, GradeSettings(), 7200, "global", "global-pooled"),
     _stored(
         "certificates", grades.make_certificates, CertificateSettings(), 2400, "global", "grades"
+    ),
+    _stored(
+        "compositions", grades.make_compositions, CompositionSettings(), 1200, "global", "grades"
     ),
     _stored("discretization", grades.make_discretization, DiscretizationSettings(), 600),
     _stored("tuning", grades.make_tuning, TuningSettings(), 600, "global"),
