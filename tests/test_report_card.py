@@ -223,7 +223,6 @@ def test_certificates_see_the_biases_of_large_studies_and_mend_them():
     assert table.loc[(10_000, "corrected"), "right"] > table.loc[(10_000, "as composed"), "right"]
 
 
-<<<<<<< HEAD
 def test_a_forecast_holds_within_its_90_percent_interval(monkeypatch):
     """Errors spread evenly over three standard errors to either side."""
     off = np.linspace(-3.0, 3.0, 2001)
@@ -233,7 +232,8 @@ def test_a_forecast_holds_within_its_90_percent_interval(monkeypatch):
     monkeypatch.setattr(grades, "certificate_frame", lambda: frame)
     holds = grades.certificate_table().loc[(10, "as composed"), "forecast holds"]
     assert holds == pytest.approx(stats.norm.ppf(0.95) / 3.0, abs=2e-3)
-=======
+
+
 @pytest.mark.parametrize("name", ["ours, residuals of a mini-batch", "ours, reweighted"])
 def test_a_stored_composition_is_what_its_function_gives(name):
     settings, workshop = grades.CompositionSettings(), Workshop()
@@ -251,7 +251,6 @@ def test_only_a_likelihood_brings_others_nearer_than_ours():
     k = grades.composition_table()["Pareto k"].dropna()
     assert len(k) == len(worst)
     assert (k < 0.7).all()
->>>>>>> field
 
 
 def test_certificate_figure_has_a_panel_per_study_size_and_is_closed():
