@@ -160,7 +160,7 @@ def test_quick_questions_and_length(file):
 
 
 @each
-def test_the_expected_answer_is_right(exercise):
+def test_an_answer_that_is_the_expected_one_is_told_so(exercise):
     feedback = check(exercise.id, exercise.expected())
     assert feedback.correct, feedback
     assert feedback.message == exercise.right
@@ -218,14 +218,20 @@ def slice_for(cells: list[str], wanted: list[int]) -> list[ast.stmt]:
     return kept[::-1]
 
 
+def solved_in(exercise: Exercise) -> tuple[Path, list[str], list[int]]:
+    """Return a chapter, its cells, and which of these solve an exercise."""
+    file = chapters()[int(exercise.id.split(".")[0])]
+    call = f'book.exercises.check("{exercise.id}", '
+    assert call in blocks()[exercise.label].solution
+    cells = cells_of(file)
+    return file, cells, [i for i, cell in enumerate(cells) if call in cell]
+
+
 @each
 def test_the_solution_passes_its_own_check(exercise):
     """The cell of the book, with what it needs of the cells before it."""
-    file = chapters()[int(exercise.id.split(".")[0])]
-    cells, call = cells_of(file), f'book.exercises.check("{exercise.id}", '
-    found = [i for i, cell in enumerate(cells) if call in cell]
-    if not found:
-        assert call in blocks()[exercise.label].solution  # costly: shown, not executed
+    file, cells, found = solved_in(exercise)
+    if not found:  # costly: shown, not executed; see the slow test
         return
     body = slice_for(cells, found)
     text = ast.unparse(ast.Module(body, []))
@@ -237,6 +243,22 @@ def test_the_solution_passes_its_own_check(exercise):
     feedback = eval(compile(ast.Expression(last.value), str(file), "eval"), namespace)
     assert feedback.correct, feedback
     assert time.process_time() - start < 5  # the limit is 2 s; compiling may come on top
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    "exercise", [e for e in ALL if not solved_in(e)[2]], ids=lambda exercise: exercise.id
+)
+def test_a_costly_solution_passes_its_own_check(exercise, monkeypatch):
+    """The code that the solution shows, with what it needs of the chapter's cells."""
+    file, cells, _ = solved_in(exercise)
+    shown = re.findall(r"```python\n(.*?)```", blocks()[exercise.label].solution, flags=re.S)
+    body = slice_for([*cells, "\n".join(shown)], [len(cells)])
+    told: list[Feedback] = []
+    monkeypatch.setattr(package, "check", lambda *given: told.append(check(*given)) or told[-1])
+    exec(compile(ast.Module(body, []), str(file), "exec"), {"display": print})
+    assert [feedback.correct for feedback in told] == [True], told
 
 
 def test_answers_are_quick_and_need_no_tensorflow(python):
