@@ -167,26 +167,16 @@ def test_an_answer_that_is_the_expected_one_is_told_so(exercise):
 
 
 class Code(NamedTuple):
-    """A statement, what it defines, what it needs, and what it changes in place."""
+    """A statement, what it defines and what it needs."""
 
     node: ast.stmt
     defines: set[str]
     needs: set[str]
-    changes: set[str]
 
 
 def loop_variables(node: ast.stmt, kind: type) -> set[str]:
     loops = [n for n in ast.walk(node) if isinstance(n, kind)]
     return {n.id for loop in loops for n in ast.walk(loop.target) if isinstance(n, ast.Name)}
-
-
-def changed_by(node: ast.stmt) -> set[str]:
-    """Names whose items or attributes are assigned, or that are called for what they do."""
-    parts = [n for n in ast.walk(node) if isinstance(n, (ast.Subscript, ast.Attribute))]
-    held = [n for n in parts if isinstance(n.ctx, ast.Store)]
-    calls = [n.value for n in ast.walk(node) if isinstance(n, ast.Expr)]
-    held += [c.func for c in calls if isinstance(c, ast.Call)]
-    return {n.id for part in held for n in ast.walk(part) if isinstance(n, ast.Name)}
 
 
 def code_of(source: str) -> list[Code]:
@@ -206,7 +196,7 @@ def code_of(source: str) -> list[Code]:
         }
         own = loop_variables(node, ast.comprehension)
         needs -= own | loop_variables(node, ast.For)
-        found.append(Code(node, defines - own, needs, changed_by(node)))
+        found.append(Code(node, defines - own, needs))
     return found
 
 
@@ -217,15 +207,12 @@ def cells_of(file: Path) -> list[str]:
     return [c.source for c in notebook.cells if c.cell_type == "code"]
 
 
-def slice_for(cells: list[str], wanted: list[int], *, changes: bool = False) -> list[ast.stmt]:
-    """Statements of some cells, and those of earlier cells that define, or change, their names."""
+def slice_for(cells: list[str], wanted: list[int]) -> list[ast.stmt]:
+    """Statements of some cells, and those of earlier cells whose names they need."""
     kept, needed = [], set()
-    every = [code for cell in cells[: max(wanted) + 1] for code in code_of(cell)]
-    inside = {c.node.name: c.needs for c in every if isinstance(c.node, ast.FunctionDef)}
     for i in reversed(range(max(wanted) + 1)):
         for code in reversed(code_of(cells[i])):
-            changed = code.changes.union(*(inside.get(name, set()) for name in code.changes))
-            if i in wanted or code.defines & needed or (changes and changed & needed):
+            if i in wanted or code.defines & needed:
                 needed = (needed - code.defines) | code.needs
                 kept.append(code.node)
     return kept[::-1]
@@ -264,15 +251,16 @@ def test_the_solution_passes_its_own_check(exercise):
     "exercise", [e for e in ALL if not solved_in(e)[2]], ids=lambda exercise: exercise.id
 )
 def test_a_costly_solution_passes_its_own_check(exercise, monkeypatch):
-    """The code that the solution shows, with what it needs of the chapter's cells."""
+    """The code that the solution shows, after all cells of its chapter."""
     file, cells, _ = solved_in(exercise)
     shown = re.findall(r"```python\n(.*?)```", blocks()[exercise.label].solution, flags=re.S)
-    body = slice_for([*cells, "\n".join(shown)], [len(cells)], changes=True)
-    monkeypatch.chdir(BOOK)
     told: list[Feedback] = []
+    monkeypatch.chdir(BOOK)
     monkeypatch.setattr(package, "check", lambda *given: told.append(check(*given)) or told[-1])
-    exec(compile(ast.Module(body, []), str(file), "exec"), {"display": print})
-    assert [feedback.correct for feedback in told] == [True], told
+    namespace = {"__name__": file.stem, "display": print}
+    for source in (*cells, *shown):
+        exec(compile(source, f"<{file.stem}>", "exec"), namespace)  # not a file to be read
+    assert told[-1].correct, told[-1]
 
 
 def test_answers_are_quick_and_need_no_tensorflow(python):
