@@ -35,7 +35,7 @@ __all__ = ["bf", "free_memory", "keras"]
 
 
 def free_memory() -> None:
-    """Give back what finished programs held: they refer to each other, and glibc keeps their room."""
+    """Give back what finished programs held: they form cycles, and glibc keeps freed pages."""
     gc.collect()
     with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
