@@ -72,6 +72,11 @@ _MODULES = (
 __all__ = sorted(_MODULE_OF)
 
 
+def _load_networks() -> None:
+    with contextlib.suppress(ValueError):  # another backend, on which ours do not run
+        importlib.import_module("eamlab.hierarchical")
+
+
 class _Networks(importlib.abc.MetaPathFinder):
     """Loads our networks right after BayesFlow, so that Keras can load what was saved with them."""
 
@@ -87,18 +92,14 @@ class _Networks(importlib.abc.MetaPathFinder):
 
         def followed(module: Any) -> None:
             execute(module)
-            with contextlib.suppress(
-                ValueError
-            ):  # on another backend, where there are none of ours
-                importlib.import_module("eamlab.hierarchical")
+            _load_networks()
 
         spec.loader.exec_module = followed  # type: ignore[method-assign]
         return spec
 
 
 if "bayesflow" in sys.modules:
-    with contextlib.suppress(ValueError):
-        importlib.import_module("eamlab.hierarchical")
+    _load_networks()
 else:
     sys.meta_path.insert(0, _Networks())
 

@@ -327,13 +327,25 @@ def _right(bias: Any, sd_ratio: Any) -> Any:
     return (np.abs(bias) <= 1.0) & (sd_ratio >= 0.7) & (sd_ratio <= 1.4)
 
 
+def _tails(bias: NDArray, sd_ratio: NDArray) -> dict[str, float]:
+    """Return the worst parameters' tails, and the share of studies that are right in all of them.
+
+    Arrays have shape (studies, parameters).
+    """
+    return {
+        "worst, 90 %": np.quantile(np.abs(bias), 0.9, axis=0).max(),
+        "sd ratio, 10 %": np.quantile(sd_ratio, 0.1, axis=0).min(),
+        "sd ratio, 90 %": np.quantile(sd_ratio, 0.9, axis=0).max(),
+        "right": _right(bias, sd_ratio).all(axis=1).mean(),
+    }
+
+
 def _summary(row: dict[str, Any]) -> dict[str, Any]:
     def column(key: str) -> NDArray:
         return np.array([[s[n][key] for n in EAM.prior.names] for s in row["per_study"]], float)
 
     biases, ratios = column("bias"), column("sd_ratio")
     bias, ratio = np.median(np.abs(biases), axis=0), np.median(ratios, axis=0)
-    right = _right(biases, ratios)
     # A 90 % bootstrap interval for the worst parameter's median absolute bias.
     drawn = np.random.default_rng(0).integers(len(biases), size=(2000, len(biases)))
     worst = np.median(np.abs(biases)[drawn], axis=1).max(axis=1)
@@ -347,10 +359,7 @@ def _summary(row: dict[str, Any]) -> dict[str, Any]:
         "worst, to": high,
         "sd ratio, least": ratio.min(),
         "sd ratio, most": ratio.max(),
-        "worst, 90 %": np.quantile(np.abs(biases), 0.9, axis=0).max(),
-        "sd ratio, 10 %": np.quantile(ratios, 0.1, axis=0).min(),
-        "sd ratio, 90 %": np.quantile(ratios, 0.9, axis=0).max(),
-        "right": right.all(axis=1).mean(),
+        **_tails(biases, ratios),
         "coverage": column("covered").mean(),
         "exact coverage": column("exact_covered").mean(),
         "distance": np.median(column("wasserstein").mean(axis=1)),
@@ -447,23 +456,20 @@ def certificate_table() -> pd.DataFrame:
     """
     rows = []
     for n_subjects, part in certificate_frame().groupby("J"):
+        by_study = part.pivot(index="study", columns="parameter")
         z = (part["bias"] - part["true"]) / part["bias_se"]
         held = (np.abs(z) < stats.norm.ppf(0.95)).mean()
         for label, bias, ratio, share, seconds in (
             ("as composed", "true", "sd_ratio", held, np.nan),
             ("corrected", "corrected", "corrected_ratio", np.nan, part["seconds"].median()),
         ):
-            off, by = part[bias].abs(), part["parameter"]
-            right = _right(part[bias], part[ratio])
+            off = by_study[bias].to_numpy()
             rows.append(
                 {
                     "J": n_subjects,
                     "draws": label,
-                    "bias, worst": off.groupby(by).median().max(),
-                    "worst, 90 %": off.groupby(by).quantile(0.9).max(),
-                    "sd ratio, 10 %": part[ratio].groupby(by).quantile(0.1).min(),
-                    "sd ratio, 90 %": part[ratio].groupby(by).quantile(0.9).max(),
-                    "right": right.groupby(part["study"]).all().mean(),
+                    "bias, worst": np.median(np.abs(off), axis=0).max(),
+                    **_tails(off, by_study[ratio].to_numpy()),
                     "forecast holds": share,
                     "seconds": seconds,
                 }
@@ -522,10 +528,7 @@ def composition_table() -> pd.DataFrame:
                 "terms": row["J"] // row["group_size"],
                 "composition": row["composition"],
                 "bias, worst": np.median(np.abs(bias), axis=0).max(),
-                "worst, 90 %": np.quantile(np.abs(bias), 0.9, axis=0).max(),
-                "sd ratio, 10 %": np.quantile(ratio, 0.1, axis=0).min(),
-                "sd ratio, 90 %": np.quantile(ratio, 0.9, axis=0).max(),
-                "right": _right(bias, ratio).all(axis=1).mean(),
+                **_tails(bias, ratio),
                 "seconds": row["seconds"],
                 "Pareto k": np.median(row["pareto_k"]) if row["pareto_k"] else np.nan,
                 "studies": len(bias),
