@@ -4,9 +4,6 @@ Every module that needs Keras or BayesFlow takes them from here, before anything
 Left alone, BayesFlow prefers JAX and PyTorch to TensorFlow wherever they are installed, too.
 """
 
-import contextlib
-import ctypes
-import gc
 import os
 import sys
 
@@ -31,11 +28,4 @@ if keras.config.floatx() != "float32":
 
 import bayesflow as bf  # noqa: E402
 
-__all__ = ["bf", "free_memory", "keras"]
-
-
-def free_memory() -> None:
-    """Give back what finished programs held: they form cycles, and glibc keeps freed pages."""
-    gc.collect()
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
-        ctypes.CDLL(None).malloc_trim(0)
+__all__ = ["bf", "keras"]

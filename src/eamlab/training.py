@@ -8,6 +8,7 @@ reads.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import sys
@@ -19,7 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from eamlab.backend import bf, free_memory, keras
+from eamlab.backend import bf, keras
 
 import numpy as np
 from tqdm import tqdm
@@ -272,7 +273,7 @@ def train(
     trained = _build(model, kind, network, settings)
     trained.estimator.set_weights(workflow.estimator.get_weights())
     del workflow
-    free_memory()
+    gc.collect()  # its programs refer to each other
     trained.model_card = _write_result(
         trained, network, settings, out, name, what, state, preset.name, n_quality
     )
