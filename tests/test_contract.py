@@ -87,9 +87,15 @@ def test_the_exact_posterior_does_not_depend_on_the_order_of_the_prior(study):
     np.testing.assert_array_equal(again["nu"], same["nu"])
 
 
-def test_shipped_networks_do_not_depend_on_the_order_of_the_prior(study, draws, local):
-    turned = el.load_pretrained("global", model=TURNED)
-    again = el.compose(turned, study, num_samples=30, seed=1, check=False)
+def test_shipped_networks_do_not_depend_on_the_order_of_the_prior(study, local):
+    # Both fresh: TensorFlow compiles a network anew, with other rounding, for shapes like those it
+    # has seen.
+    draws, again = (
+        el.compose(
+            el.load_pretrained("global", model=m), study, num_samples=30, seed=1, check=False
+        )
+        for m in (el.EAM, TURNED)
+    )
     for name in NAMES:
         np.testing.assert_array_equal(again[name], draws[name])
     assert again.mean == draws.mean

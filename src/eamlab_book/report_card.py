@@ -42,11 +42,14 @@ __all__ = [
     "LapseSettings",
     "Lever",
     "LeverSettings",
+    "ModelGradeSettings",
+    "ModelKeySettings",
     "REAL",
     "RECIPES",
     "RealSettings",
     "Recipe",
     "SBCSettings",
+    "STRATIFIED",
     "TuningSettings",
     "VALIDATION_STUDIES",
     "certificate_frame",
@@ -409,6 +412,41 @@ def discretization_table() -> pd.DataFrame:
     ]
     grouped = pd.DataFrame(rows).groupby(["J", "corrected"])
     return grouped.agg(lambda z: float(np.sqrt(np.mean(np.square(z)))))
+
+
+@dataclass(frozen=True)
+class ModelKeySettings:
+    """What made the exact posteriors of a model's graded studies.
+
+    ``studies`` are counts by J; each person has a number of trials drawn from ``trials``, evenly on
+    the log scale. Where some are ``extreme`` (at most a third), these have every log spread at an
+    end of its prior's central 95 %, and the others are stratified over the log spreads' prior.
+    """
+
+    studies: Mapping[int, int] = field(default_factory=lambda: {10: 20, 20: 20, 50: 10, 200: 4})
+    trials: tuple[int, int] = (30, 500)
+    extreme: int = 0
+    num_samples: int = 500
+    seed: int = 4_400_000
+
+
+STRATIFIED = ModelKeySettings(
+    {10: 60, 100: 60, 1000: 60, 10_000: 30, 100_000: 3}, (30, 30), extreme=8, seed=4_900_000
+)
+"""Studies in which no population is left out because it is rare, nor because its exact posterior
+takes long; certificates are graded on them."""
+
+
+@dataclass(frozen=True)
+class ModelGradeSettings:
+    """What made the grades of a model's networks.
+
+    ``people`` are counts of people by their number of trials.
+    """
+
+    keys: ModelKeySettings = field(default_factory=ModelKeySettings)
+    num_samples: int = 500
+    people: Mapping[int, int] = field(default_factory=lambda: {20: 300, 100: 300, 500: 300})
 
 
 @dataclass(frozen=True)

@@ -4,51 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 import numpy as np
+from scipy import stats
+from scipy.stats import qmc
 from tqdm import tqdm
 
 from eamlab.composition.posterior import compose
+from eamlab.model.model import Model
 from eamlab.quality import calibration_and_recovery, people_drawn
 from eamlab.study import Study, simulate
+from eamlab_book.report_card import ModelGradeSettings, ModelKeySettings
 from eamlab_book.results.keys import quiet_key
 from eamlab_book.results.workshop import Result, Workshop
 
-__all__ = [
-    "ModelGradeSettings",
-    "ModelKeySettings",
-    "graded",
-    "make_model_grades",
-    "make_model_keys",
-]
-
-
-@dataclass(frozen=True)
-class ModelKeySettings:
-    """What made the exact posteriors of a model's graded studies.
-
-    ``studies`` are counts by J; each person has a number of trials drawn from ``trials``, evenly on
-    the log scale.
-    """
-
-    studies: Mapping[int, int] = field(default_factory=lambda: {10: 20, 20: 20, 50: 10, 200: 4})
-    trials: tuple[int, int] = (30, 500)
-    num_samples: int = 500
-    seed: int = 4_400_000
-
-
-@dataclass(frozen=True)
-class ModelGradeSettings:
-    """What made the grades of a model's networks.
-
-    ``people`` are counts of people by their number of trials.
-    """
-
-    keys: ModelKeySettings = field(default_factory=ModelKeySettings)
-    num_samples: int = 500
-    people: Mapping[int, int] = field(default_factory=lambda: {20: 300, 100: 300, 500: 300})
+__all__ = ["graded", "make_model_grades", "make_model_keys"]
 
 
 def graded(workshop: Workshop, settings: ModelKeySettings, n_subjects: int, index: int) -> Study:
@@ -56,8 +28,29 @@ def graded(workshop: Workshop, settings: ModelKeySettings, n_subjects: int, inde
     seed = np.random.SeedSequence((settings.seed, n_subjects, index))
     low, high = np.log(settings.trials)
     counts = np.exp(np.random.default_rng(seed).uniform(low, high, n_subjects)).round().astype(int)
-    study: Study = simulate(workshop.model, n_subjects, counts.tolist(), seed=seed)
+    group = stratified(workshop.model, settings, n_subjects, index) if settings.extreme else None
+    study: Study = simulate(workshop.model, n_subjects, counts.tolist(), seed=seed, group=group)
     return study
+
+
+def stratified(
+    model: Model, settings: ModelKeySettings, n_subjects: int, index: int
+) -> dict[str, float]:
+    """Return one of the populations whose log spreads are stratified over the prior."""
+    spreads, seed = [p.log_sd for p in model.people], (settings.seed, n_subjects)
+    n_extreme = min(settings.extreme, settings.studies[n_subjects] // 3)
+    hypercube = qmc.LatinHypercube(len(spreads), rng=np.random.default_rng(seed))
+    inside = hypercube.random(settings.studies[n_subjects] - n_extreme)
+    corners = np.array(list(product((0.025, 0.975), repeat=len(spreads))))
+    levels = np.concatenate([inside, np.resize(corners, (n_extreme, len(spreads)))])
+    prior = model.prior
+    drawn = prior.sample(1, np.random.default_rng((*seed, index)))
+    group = {name: np.ravel(value).item() for name, value in drawn.items()}
+    for p in prior.parameters:
+        if p.name in spreads:
+            level = levels[index, spreads.index(p.name)]
+            group[p.name] = stats.norm.ppf(level, p.mean, p.sd).item()
+    return group
 
 
 def make_model_keys(workshop: Workshop, result: Result) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from eamlab_book.collapsing import COLLAPSING
 from eamlab_book.report_card import (
     EXACT_SBC,
     REAL,
+    STRATIFIED,
     CertificateSettings,
     ComparisonSettings,
     ComposedSBCSettings,
@@ -21,11 +22,12 @@ from eamlab_book.report_card import (
     GradeSettings,
     LapseSettings,
     LeverSettings,
+    ModelGradeSettings,
+    ModelKeySettings,
     TuningSettings,
     exact_sbc_name,
 )
 from eamlab_book.results import grades, independent, keys, models, networks, pages, widgets
-from eamlab_book.results.models import ModelGradeSettings, ModelKeySettings
 from eamlab_book.results.workshop import Result
 from eamlab_book.studies import DEMO_SIZES, STUDIES, DemoSettings
 from eamlab_book.widgets.composition import KeySettings
@@ -137,6 +139,7 @@ RESULTS = (
     ),
     _stored("films", widgets.make_films, FilmSettings(), 20, "global", *_DEMOS[:3]),
     _stored("grades", grades.make_grades, GradeSettings(), 7200, "global", "global-pooled"),
+    _stored("keys", models.make_model_keys, STRATIFIED, 6000),
     _stored(
         "certificates", grades.make_certificates, CertificateSettings(), 2400, "global", "grades"
     ),
