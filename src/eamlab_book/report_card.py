@@ -55,6 +55,7 @@ __all__ = [
     "certificate_frame",
     "certificate_table",
     "composed_sbc",
+    "composed_sbc_name",
     "composition_table",
     "discretization_table",
     "exact_sbc",
@@ -423,7 +424,7 @@ class ModelKeySettings:
     end of its prior's central 95 %, and the others are stratified over the log spreads' prior.
     """
 
-    studies: Mapping[int, int] = field(default_factory=lambda: {10: 20, 20: 20, 50: 10, 200: 4})
+    studies: Mapping[int, int] = field(default_factory=lambda: {10: 60, 20: 60, 50: 60, 200: 10})
     trials: tuple[int, int] = (30, 500)
     extreme: int = 0
     num_samples: int = 500
@@ -431,7 +432,7 @@ class ModelKeySettings:
 
 
 STRATIFIED = ModelKeySettings(
-    {10: 60, 100: 60, 1000: 60, 10_000: 30, 100_000: 3}, (30, 30), extreme=8, seed=4_900_000
+    {10: 60, 100: 60, 1000: 60, 10_000: 30}, (30, 30), extreme=8, seed=4_900_000
 )
 """Studies in which no population is left out because it is rare, nor because its exact posterior
 takes long; certificates are graded on them."""
@@ -451,17 +452,17 @@ class ModelGradeSettings:
 
 @dataclass(frozen=True)
 class CertificateSettings:
-    """What made the certificates of the graded studies, composed as recommended, by J."""
+    """What made the certificates of the stratified studies, composed as recommended."""
 
     n_studies: int = 60
     rounds: int = 2
     num_samples: int = 200
-    seed: int = 5_500_000
-    studies: Mapping[int, int] = field(default_factory=GRADED_STUDIES.copy)
+    seed: int = 5_600_000
+    keys: ModelKeySettings = STRATIFIED
 
 
 def certificate_frame() -> pd.DataFrame:
-    """Return what certificates of the graded studies forecast, beside what was true.
+    """Return what certificates of the stratified studies forecast, beside what was true.
 
     Returns
     -------
@@ -633,8 +634,9 @@ _RAGGED = (10, 30, 60, 120, 300)
 
 EXACT_SBC: dict[tuple[str, int], SBCSettings] = {
     ("EAM", 5): SBCSettings(),
-    ("EAM", 100): SBCSettings(n_studies=200, n_subjects=100, seed=990_100),
-    ("LABORATORY", 5): SBCSettings(100, 5, _RAGGED, 991_000, model="LABORATORY"),
+    ("EAM", 100): SBCSettings(200, 100, seed=990_100),
+    ("LABORATORY", 5): SBCSettings(300, 5, _RAGGED, 991_005, model="LABORATORY"),
+    ("LABORATORY", 30): SBCSettings(100, 30, _RAGGED * 6, 991_030, model="LABORATORY"),
 }
 """Calibrations of the exact posterior, by the model's name and the number of subjects."""
 
@@ -644,19 +646,38 @@ def exact_sbc_name(model: str, n_subjects: int) -> str:
     return f"sbc_exact_{'' if model == 'EAM' else f'{model.lower()}_'}{n_subjects}"
 
 
-COMPOSED_SBC = tuple(
-    (SBCSettings(n_studies=300, n_subjects=n_subjects, seed=995_000 + n_subjects), group_size)
-    for n_subjects, small in ((10, 5), (100, 20))
-    for group_size in ("auto", small)
-)
-"""Calibrations of the composed posterior: settings and group size."""
-
-
 @dataclass(frozen=True)
 class ComposedSBCSettings:
-    """What made the calibrations of the composed posterior."""
+    """What made the calibrations of a composed posterior: studies and group size."""
 
-    calibrations: tuple[tuple[SBCSettings, int | str], ...] = COMPOSED_SBC
+    calibrations: tuple[tuple[SBCSettings, int | str], ...]
+
+
+def _composed(small: Mapping[int, int], seed: int, **of: Any) -> ComposedSBCSettings:
+    """Of 300 studies each: as one group, and from small ones, whose sizes are given by J."""
+    return ComposedSBCSettings(
+        tuple(
+            (SBCSettings(300, n_subjects, seed=seed + n_subjects, **of), group_size)
+            for n_subjects in small
+            for group_size in ("auto", small[n_subjects])
+        )
+    )
+
+
+_20_RAGGED: dict[str, Any] = {"n_trials": _RAGGED * 4}
+COMPOSED_SBC = {
+    "EAM": _composed({10: 5, 100: 20}, 995_000),
+    "LABORATORY": _composed({20: 5}, 996_000, **_20_RAGGED, model="LABORATORY"),
+    "TWO_CONDITIONS": _composed(
+        {20: 5}, 997_000, **_20_RAGGED, model="TWO_CONDITIONS", share="uneven"
+    ),
+}
+"""Calibrations of the composed posterior, by the model's name."""
+
+
+def composed_sbc_name(model: str) -> str:
+    """Return the name of the calibrations of the composed posterior among the stored results."""
+    return "sbc_composed" + ("" if model == "EAM" else f"_{model.lower()}")
 
 
 @dataclass(frozen=True)
@@ -678,20 +699,25 @@ class ComposedSBC:
     ranks: dict[str, NDArray]
 
 
-def composed_sbc() -> list[ComposedSBC]:
+def composed_sbc(model: Model | None = None) -> list[ComposedSBC]:
     """Load the stored calibrations of the composed posterior, in the order of `COMPOSED_SBC`.
+
+    Parameters
+    ----------
+    model : Model, optional
+        Whose posterior; that of `eamlab.EAM` by default.
 
     Returns
     -------
     list of ComposedSBC
     """
+    name = (model or EAM).name
+    stored = load_stored(f"{composed_sbc_name(name)}.json", COMPOSED_SBC[name], model=model)
     return [
-        ComposedSBC(
-            SBCSettings(**row["settings"]),
-            row["group_size"],
-            {k: np.array(v) for k, v in row["ranks"].items()},
+        ComposedSBC(settings, group_size, {k: np.array(v) for k, v in row["ranks"].items()})
+        for (settings, group_size), row in zip(
+            COMPOSED_SBC[name].calibrations, stored["rows"], strict=True
         )
-        for row in load_stored("sbc_composed.json", ComposedSBCSettings())["rows"]
     ]
 
 

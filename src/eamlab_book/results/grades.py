@@ -40,6 +40,7 @@ from eamlab_book.report_card import (
     recipes_for,
     sbc_studies,
 )
+from eamlab_book.results.models import graded
 from eamlab_book.results.networks import Training, checkpoints
 from eamlab_book.results.workshop import Result, Workshop
 
@@ -138,14 +139,11 @@ def grade_recipe(
 
 
 def make_certificates(workshop: Workshop, result: Result) -> dict[str, Any]:
-    """Return what a certificate says of each graded study, beside its grade."""
+    """Return what a certificate says of each stratified study, beside its grade."""
     settings: CertificateSettings = result.settings
-    one, rows = workshop.remember(certified, "global"), []
-    keys = exact_moments(workshop)
-    for n_subjects, n_studies in settings.studies.items():
-        for i in tqdm(range(n_studies), f"certificates, J = {n_subjects}"):
-            rows.append(one(replace(settings, studies={}), n_subjects, i, keys[n_subjects][i]))
-    return {"rows": rows}
+    one = workshop.remember(certified, "global")
+    keys = workshop.stored("keys", settings.keys)["rows"]
+    return {"rows": [one(settings, key) for key in tqdm(keys, "certificates")]}
 
 
 def exact_moments(workshop: Workshop) -> dict[int, list[dict[str, tuple[float, float]]]]:
@@ -162,22 +160,19 @@ def exact_moments(workshop: Workshop) -> dict[int, list[dict[str, tuple[float, f
 
 
 def certified(
-    workshop: Workshop,
-    settings: CertificateSettings,
-    n_subjects: int,
-    index: int,
-    key: dict[str, tuple[float, float]],
+    workshop: Workshop, settings: CertificateSettings, key: dict[str, Any]
 ) -> dict[str, Any]:
     """Compose, certify and correct a study; compare with the moments of its exact posterior."""
-    study = graded_study(n_subjects, index, model=workshop.model)
+    study = graded(workshop, settings.keys, key["J"], key["study"])
     workflow, start = workshop.network("global"), time.perf_counter()
     draws = compose(workflow, study, num_samples=settings.num_samples, seed=1, check=False)
     found = certify(
         workflow, draws, study, n_studies=settings.n_studies, rounds=settings.rounds,
-        correct=True, seed=settings.seed + index, progress=False,
+        correct=True, seed=settings.seed + key["study"], progress=False,
     )  # fmt: skip
     seconds, parameters = time.perf_counter() - start, {}
-    for name, (mean, sd) in key.items():
+    for name in workshop.model.prior.names:
+        mean, sd = key["mean"][name], key["sd"][name]
         forecast, unit = found.table.loc[name], draws.sd[name] / sd
         values = {
             "bias": forecast["bias"] * unit,
@@ -188,12 +183,8 @@ def certified(
             "corrected_ratio": found.draws.sd[name] / sd,
         }
         parameters[name] = {k: round(float(v), 4) for k, v in values.items()}
-    return {
-        "J": n_subjects,
-        "study": index,
-        "seconds": round(seconds, 2),
-        "parameters": parameters,
-    }
+    row = {k: key[k] for k in ("J", "study")} | {"seconds": round(seconds, 2)}
+    return row | {"parameters": parameters}
 
 
 def make_compositions(workshop: Workshop, result: Result) -> dict[str, Any]:
@@ -393,17 +384,18 @@ def lever_training(settings: LeverSettings, name: str) -> Training:
 def make_sbc_composed(workshop: Workshop, result: Result) -> dict[str, Any]:
     """Return ranks of true group parameters among draws of composed posteriors."""
     chosen: ComposedSBCSettings = result.settings
-    one = workshop.remember(composed_ranks, "global")
-    return {"rows": [one(*calibration) for calibration in tqdm(chosen.calibrations, "settings")]}
+    network = result.needs[0]
+    one, todo = workshop.remember(composed_ranks, network), tqdm(chosen.calibrations, "settings")
+    return {"rows": [one(network, *calibration) for calibration in todo]}
 
 
 def composed_ranks(
-    workshop: Workshop, settings: SBCSettings, group_size: int | str
+    workshop: Workshop, network: str, settings: SBCSettings, group_size: int | str
 ) -> dict[str, Any]:
     """Return one calibration of the composed posterior."""
     start, studies = time.perf_counter(), sbc_studies(settings, model=workshop.model)
     options: dict[str, Any] = {"num_samples": settings.num_samples, "seed": settings.seed}
-    draws = compose(workshop.network("global"), studies, group_size=group_size, **options)
+    draws = compose(workshop.network(network), studies, group_size=group_size, **options)
     pairs = list(zip(draws, studies, strict=True))
     ranks = {
         k: [int((one[k] < study.truth[k]).sum()) for one, study in pairs]

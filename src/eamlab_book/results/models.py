@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -58,8 +59,9 @@ def make_model_keys(workshop: Workshop, result: Result) -> dict[str, Any]:
     one, settings = workshop.remember(model_key), result.settings
     rows = []
     for n_subjects, n_studies in settings.studies.items():
+        only = replace(settings, studies={n_subjects: n_studies})  # others may come and go
         for i in tqdm(range(n_studies), f"{workshop.model.name}, J = {n_subjects}"):
-            rows.append({"J": n_subjects, "study": i, **one(settings, n_subjects, i)})
+            rows.append({"J": n_subjects, "study": i, **one(only, n_subjects, i)})
     return {"rows": rows}
 
 

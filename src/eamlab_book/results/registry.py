@@ -11,12 +11,12 @@ from eamlab.model.model import Model
 from eamlab.workflows import MODELS, get_preset
 from eamlab_book.collapsing import COLLAPSING
 from eamlab_book.report_card import (
+    COMPOSED_SBC,
     EXACT_SBC,
     REAL,
     STRATIFIED,
     CertificateSettings,
     ComparisonSettings,
-    ComposedSBCSettings,
     CompositionSettings,
     DiscretizationSettings,
     GradeSettings,
@@ -25,6 +25,7 @@ from eamlab_book.report_card import (
     ModelGradeSettings,
     ModelKeySettings,
     TuningSettings,
+    composed_sbc_name,
     exact_sbc_name,
 )
 from eamlab_book.results import grades, independent, keys, models, networks, pages, widgets
@@ -141,7 +142,7 @@ RESULTS = (
     _stored("grades", grades.make_grades, GradeSettings(), 7200, "global", "global-pooled"),
     _stored("keys", models.make_model_keys, STRATIFIED, 6000),
     _stored(
-        "certificates", grades.make_certificates, CertificateSettings(), 2400, "global", "grades"
+        "certificates", grades.make_certificates, CertificateSettings(), 2400, "global", "keys"
     ),
     _stored(
         "compositions", grades.make_compositions, CompositionSettings(), 1200, "global", "grades"
@@ -154,7 +155,19 @@ RESULTS = (
         for of, s in EXACT_SBC.items()
     ),
     *_model_grades("laboratory", LABORATORY, ModelKeySettings()),
-    _stored("sbc_composed", grades.make_sbc_composed, ComposedSBCSettings(), 250, "global"),
+    *(
+        _stored(
+            composed_sbc_name(name),
+            grades.make_sbc_composed,
+            settings,
+            250,
+            network,
+            model=None if name == "EAM" else MODELS[name],
+        )
+        for (name, settings), network in zip(
+            COMPOSED_SBC.items(), ("global", "laboratory", "two-conditions"), strict=True
+        )
+    ),
     _stored("independent", independent.make_independent, ComparisonSettings(), 630, **_BY_OTHERS),
     *(
         _stored(name, independent.make_real, settings, 1500, model=model, **_BY_OTHERS)
