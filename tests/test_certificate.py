@@ -101,6 +101,19 @@ def test_a_time_limit_ends_it_early(pretend, monkeypatch):
     assert 20 <= found.n_studies < 500
 
 
+def test_it_ends_early_once_the_forecast_is_sure(pretend):
+    """With noise of one sd the chance of R simulated studies is a little above 1 / sqrt(R)."""
+    composed, sd = PRIOR.means, 0.02 * PRIOR.sds
+    used = {}
+    for until in (0.4, 0.2, 0.02):
+        draws, study = pretend(np.zeros(DIM), np.eye(DIM), 1.0, composed, sd)
+        found = el.certify(Workflow(), draws, study, n_studies=200, until=until, seed=1)
+        used[until] = found.n_studies
+    assert used[0.4] == 25  # twenty in the first round, and a look into the second
+    assert 1.0 / 0.2**2 <= used[0.2] <= 2.5 / 0.2**2
+    assert used[0.02] == 200
+
+
 def test_simulated_studies_have_the_design_of_the_study(monkeypatch):
     seen = []
 
@@ -119,7 +132,9 @@ def test_simulated_studies_have_the_design_of_the_study(monkeypatch):
     assert not np.array_equal(seen[1].trials, seen[2].trials)
 
 
-@pytest.mark.parametrize("options", [{"n_studies": 3}, {"rounds": 0}, {"n_studies": True}])
+@pytest.mark.parametrize(
+    "options", [{"n_studies": 3}, {"rounds": 0}, {"n_studies": True}, {"until": 0.0}]
+)
 def test_counts_that_cannot_work_are_refused(options):
     study = el.simulate(el.EAM, 3, 5, seed=1)
     draws = el.Draws({k: v[:, 0] for k, v in PRIOR.sample(20, np.random.default_rng(1)).items()})

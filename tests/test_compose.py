@@ -11,7 +11,7 @@ import pytest
 
 import eamlab as el
 import eamlab_book as book
-from eamlab.composition import posterior
+from eamlab.composition import certificate, posterior
 from eamlab.composition.posterior import prior_score
 from eamlab.draws import Draws
 from eamlab.networks import CompiledDiffusionModel
@@ -170,6 +170,29 @@ def test_each_study_is_checked_with_its_own_draws(workflow, studies, monkeypatch
     assert len(seen) == 2
     el.compose(workflow, studies[0], seed=1, **GAUSSIAN)
     assert len(seen) == 3
+
+
+def test_a_composition_that_is_off_is_said_to_be_where_a_check_is_asked_for(
+    workflow, studies, monkeypatch, recwarn
+):
+    """Simulated studies whose composed means are all three prior sds above their parameters."""
+    counts = []
+
+    def composed_means(workflow, draws, study, points, *_):
+        counts.append(len(points))
+        return points + 3.0 * el.EAM.prior.sds
+
+    monkeypatch.setattr(certificate, "_composed_means", composed_means)
+    options = {"num_samples": 60, "seed": 1, "group_size": 5}
+    el.compose(workflow, studies[0], **options)
+    el.compose(workflow, studies[:1], **options)
+    assert not recwarn and not counts
+    said = r"^the composition is off, .* 20 .*mu_nu: about .* high"
+    with pytest.warns(UserWarning, match=said) as caught:
+        el.compose(workflow, studies[0], check=True, **options)
+    assert sum(counts) == 20 and caught[0].filename == __file__
+    el.compose(workflow, studies[0], check=True, **options | {"group_size": "auto"})  # one group
+    assert sum(counts) == 20
 
 
 def test_unusual_data_are_warned_of_and_usual_ones_are_not(workflow, studies):

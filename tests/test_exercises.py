@@ -292,6 +292,12 @@ print(json.dumps([seconds, "tensorflow" in sys.modules]))
 
 
 @each
+def test_messages_are_plain_text_for_pages_and_terminals(exercise):
+    for said in (exercise.right, *(mistake.message for mistake in exercise.mistakes)):
+        assert not set("`$") & set(said)
+
+
+@each
 def test_mistakes_have_their_own_message(exercise):
     assert len(exercise.mistakes) >= 2
     messages = []

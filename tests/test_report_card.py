@@ -224,8 +224,9 @@ def test_stratified_studies_leave_no_population_out(n_subjects):
 def test_certificates_see_the_biases_of_large_studies_and_mend_them():
     frame = grades.certificate_frame()
     for n_subjects, part in frame[frame["J"] >= 1000].groupby("J"):
-        assert np.corrcoef(part["true"], part["bias"])[0, 1] > 0.7, n_subjects
-        assert (part["corrected"] ** 2).mean() < 0.6 * (part["true"] ** 2).mean(), n_subjects
+        assert stats.spearmanr(part["true"], part["bias"])[0] > 0.5, n_subjects
+        worst = part[["true", "corrected"]].abs().groupby(part["study"]).max().median()
+        assert worst["corrected"] < 0.85 * worst["true"], n_subjects
         held = ((part["bias"] - part["true"]).abs() < 1.645 * part["bias_se"]).mean()
         # The parameters of a study go together: as of some three times the studies.
         error = np.sqrt(0.9 * 0.1 / (3 * part["study"].nunique()))
@@ -243,6 +244,21 @@ def test_a_forecast_holds_within_its_90_percent_interval(monkeypatch):
     monkeypatch.setattr(grades, "certificate_frame", lambda: frame)
     holds = grades.certificate_table().loc[(10, "as composed"), "forecast holds"]
     assert holds == pytest.approx(stats.norm.ppf(0.95) / 3.0, abs=2e-3)
+
+
+def test_grades_of_a_model_tell_medians_and_tails(monkeypatch):
+    """Five studies; one parameter is twice as far off as the other, and one study too wide."""
+    rows = [
+        {"J": 10, "bias": {"a": 0.2 * i, "b": -0.4 * i}, "sd_ratio": {"a": 1.0, "b": 1.0 + 0.2 * i}}
+        for i in range(5)
+    ]
+    monkeypatch.setattr(grades, "load_stored", lambda *_, **__: {"rows": rows})
+    row = grades.model_grade_table().loc[10]
+    assert row["bias, worst"] == pytest.approx(0.8) and row["studies"] == 5
+    assert row["worst, 90 %"] == pytest.approx(1.6 * 0.6 + 1.2 * 0.4)
+    assert row["sd ratio, 10 %"] == 1.0
+    assert row["sd ratio, 90 %"] == pytest.approx(1.8 * 0.6 + 1.6 * 0.4)
+    assert row["right"] == pytest.approx(3 / 5)  # biases of 1.2 and 1.6 are not
 
 
 @pytest.mark.parametrize("name", ["ours, residuals of a mini-batch", "ours, reweighted"])

@@ -21,9 +21,12 @@ NETWORKS = {
     "films.json": {"global"},
     "grades.json": {"global", "global-pooled"},
     "grades_laboratory.json": {"laboratory", "laboratory-local"},
+    "grades_two-conditions.json": {"two-conditions", "two-conditions-local"},
     "levers.json": {"global"},
     "readme_figure.json": {"global"},
     "sbc_composed.json": {"global"},
+    "sbc_composed_laboratory.json": {"laboratory"},
+    "sbc_composed_two_conditions.json": {"two-conditions"},
     "tuning.json": {"global"},
 }
 """Results of networks; the others are of the exact posterior."""

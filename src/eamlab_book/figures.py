@@ -1036,7 +1036,8 @@ def certificate_figure(frame: Any) -> Figure:
     -------
     matplotlib.figure.Figure
         A dot per study and parameter with its 90 % interval. A right forecast lies on the diagonal;
-        one that knows nothing, on the horizontal line.
+        one that knows nothing, on the horizontal line. How many dots lie outside of a panel is
+        written in it.
     """
     import matplotlib.pyplot as plt
 
@@ -1044,7 +1045,10 @@ def certificate_figure(frame: Any) -> Figure:
     figure, axes = plt.subplots(1, len(sizes), figsize=(_WIDTH + 1, 2.8), squeeze=False)
     for ax, n_subjects in zip(axes[0], sizes, strict=True):
         part = frame[frame["J"] == n_subjects]
-        reach = 1.1 * part[["true", "bias"]].abs().to_numpy().max()
+        size = part[["true", "bias"]].abs().max(axis=1)
+        reach = 1.1 * size.quantile(0.97)  # what is beyond would make the rest a dot
+        if (beyond := int((size > reach).sum())) > 0:
+            ax.text(0.03, 0.97, f"{beyond} beyond", transform=ax.transAxes, va="top", fontsize=8)
         ax.axhline(0.0, color=PALETTE["exact"], lw=0.8)
         ax.plot([-reach, reach], [-reach, reach], color=PALETTE["exact"], lw=1.2)
         ax.errorbar(

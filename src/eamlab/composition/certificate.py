@@ -40,7 +40,7 @@ from eamlab.model.model import Model, check_count, generator
 from eamlab.study import Study, as_study, simulate
 from eamlab.workflows import model_of
 
-__all__ = ["Certificate", "certify"]
+__all__ = ["LEAST", "Certificate", "certify"]
 
 FloatArray = NDArray[np.float64]
 
@@ -49,7 +49,9 @@ _SLOPE_SD = 0.3  # prior sd of the entries of B, in units of the composed sds
 _UNTOLD = 0.25
 """Sd, in composed sds, of exact means around what composed means can tell, although the widths
 agree. Chosen on the graded studies of 10 and 100 people; those of more had no say."""
-_LEAST = 20  # simulated studies of a first round; a regression needs more than parameters
+LEAST = 20
+"""Simulated studies of a first round, and draws; a regression needs more than parameters."""
+_A_FEW = 5  # simulated studies between two looks at how sure the forecast is
 _BATCH_TRIALS = 3_000_000  # simulated at once: bounds the memory at about 0.1 GB
 
 
@@ -107,6 +109,7 @@ def certify(
     rounds: int = 2,
     num_samples: int = 32,
     correct: bool = False,
+    until: float | None = None,
     time_limit: float | None = None,
     seed: int | None = None,
     progress: bool | None = None,
@@ -133,6 +136,9 @@ def certify(
         Whether to shift the draws by the predicted bias, less what of it may be chance (the
         positive-part rule of James and Stein), and to stretch them where the predicted width
         differs by more than a quarter, and by more than chance.
+    until : float, optional
+        A round ends early once the simulations' own part of every `bias_se` is at most this, in
+        composed sds; 20 studies are the least, and `n_studies` the most.
     time_limit : float, optional
         Seconds after which no further study is simulated; at least 20 are.
     seed : int, optional
@@ -152,9 +158,13 @@ def certify(
     start = time.monotonic()
     model = model_of(workflow)
     study = as_study(study, model=model)
-    check_count("n_studies", n_studies, _LEAST)
+    check_count("n_studies", n_studies, LEAST)
     check_count("rounds", rounds)
+    if until is not None and not until > 0:
+        raise ValueError(f"until must be above 0, got {until!r}; 0.2 takes about 40 studies.")
     values = group_array(draws, model)
+    if len(values) < LEAST:
+        raise ValueError(f"draws: a certificate needs at least {LEAST}, got {len(values)}.")
     mean, cov = values.mean(axis=0), np.cov(values.T)
     sd, rng = np.sqrt(np.diag(cov)), generator(seed)
     points, means = np.empty((0, len(mean))), np.empty((0, len(mean)))
@@ -164,16 +174,22 @@ def certify(
         for count in np.diff(np.linspace(0, n_studies, rounds + 1).astype(int)):
             z = rng.standard_normal((count, len(mean)))
             new = center + _REACH * z @ np.linalg.cholesky(cov).T
-            for part in np.array_split(new, -(-count * study.n_trials.sum() // _BATCH_TRIALS)):
+            n_parts, sure = -(-count * study.n_trials.sum() // _BATCH_TRIALS), False
+            if until is not None:
+                n_parts = max(n_parts, count // _A_FEW)
+            for part in np.array_split(new, n_parts):
                 late = time_limit is not None and time.monotonic() - start > time_limit
-                if late and len(points) >= _LEAST:
+                if len(points) >= LEAST and (late or sure):
                     break
                 composed = _composed_means(workflow, draws, study, part, num_samples, rng)
                 points, means = np.vstack([points, part]), np.vstack([means, composed])
                 bar.update(len(part))
-            center, width, error = _fit(points, means, mean, sd, model)
+                if until is not None and len(points) >= LEAST:
+                    sure = bool(_fit(points, means, mean, sd, model)[2].max() <= until)
+            center, width, chance, untold = _fit(points, means, mean, sd, model)
+    error = np.hypot(chance, untold)
     table = pd.DataFrame(
-        {"bias": (mean - center) / sd, "bias_se": error / sd, "sd_ratio": sd / width},
+        {"bias": (mean - center) / sd, "bias_se": error, "sd_ratio": sd / width},
         index=pd.Index(model.prior.names, name="parameter"),
     )
     corrected = draws
@@ -211,10 +227,11 @@ def _composed_means(
 
 def _fit(
     points: FloatArray, means: FloatArray, composed: FloatArray, scale: FloatArray, model: Model
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return where the parameters are, how widely, and the standard error of the former.
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Return where the parameters are, how widely, and two errors of the former in composed sds.
 
-    Regresses composed means on parameters, all in composed sds around the composed mean.
+    The first error is the chance of the simulations, the second what no simulation tells. Regresses
+    composed means on parameters, all in composed sds around the composed mean.
     """
     n, dim = points.shape
     x, error = (points - composed) / scale, (means - points) / scale
@@ -240,5 +257,5 @@ def _fit(
     error_cov = gain @ (spread * (here @ inverse @ here)) @ gain.T
     # As far as the variance exceeds the composed one by more than its own standard error.
     scatter = np.maximum(np.diag(covariance) * (1.0 - np.sqrt(2.0 / free)) - 1.0, 0.0)
-    sd, error_sd = np.sqrt(np.diag(covariance)), np.sqrt(np.diag(error_cov) + scatter + _UNTOLD**2)
-    return composed + scale * mean, scale * sd, scale * error_sd
+    chance, untold = np.sqrt(np.diag(error_cov)), np.sqrt(scatter + _UNTOLD**2)
+    return composed + scale * mean, scale * np.sqrt(np.diag(covariance)), chance, untold

@@ -146,8 +146,10 @@ def compose(
     check : bool, optional
         Whether to compare data and draws with what the model and its prior can produce
         (`eamlab.check`), and to warn of what is unusual. By default a single study is checked, and
-        several are not: it takes some tenths of a second for each. Terms hold no trials to compare
-        with.
+        several are not: it takes some tenths of a second for each. If True, a composition of
+        several groups (of at least 20 draws) is also certified by 20 simulated studies
+        (`eamlab.certify`, 20 times as long), and what they find to be off by more than half an sd
+        is said. Terms hold no trials to compare with.
     seed : int, optional
         Seed of the draws.
 
@@ -161,7 +163,7 @@ def compose(
     UserWarning
         For data from a population outside the prior, or with contaminant responses: a network
         answers them, too, with confidence. For people with more or fewer trials than any that the
-        network was trained on.
+        network was trained on. With ``check=True`` for a composition that is off.
 
     Raises
     ------
@@ -211,6 +213,8 @@ def compose(
     elif check or (check is None and not several):
         for i, (draws, one) in enumerate(zip(result, studies, strict=True)):
             _warn_of_unusual(training, draws, one, f"study {i} is" if several else "the data are")
+            if check and len(known[i]) > 1:
+                _warn_of_error(workflow, draws, one, f"study {i}" if several else "the composition")
     return result if several else result[0]
 
 
@@ -350,6 +354,24 @@ def default_steps(method: str, n_groups: int) -> int | str:
 def _warn_of_unusual(training: dict[str, Any], draws: Draws, study: Study, which: str) -> None:
     unusual = predictive_check(draws, study).messages
     _warn_of([*_unusual_trials(training, study.n_trials), *unusual], which, stacklevel=4)
+
+
+def _warn_of_error(
+    workflow: bf.CompositionalWorkflow, draws: Draws, study: Study, which: str
+) -> None:
+    from eamlab.composition.certificate import LEAST, certify  # which composes
+
+    if draws.settings["num_samples"] < LEAST:
+        return
+    how: dict[str, Any] = {"n_studies": LEAST, "seed": draws.settings["seed"], "progress": False}
+    off = certify(workflow, draws, study, **how).sentences
+    if off:
+        warnings.warn(
+            f"{which} is off, as far as {LEAST} simulated studies tell (el.certify tells more, and "
+            f"corrects the draws). {' '.join(off)}",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _unusual_trials(training: dict[str, Any], n_trials: np.ndarray) -> list[str]:

@@ -110,7 +110,8 @@ EXERCISES = (
                 lambda: _corrected() | {"sd": _COMPOSED_SD * _SD_RATIO},
             ),
         ),
-        "That is what `correct=True` does with every draw.",
+        "correct=True is more careful: it shifts a little less, and stretches only where chance "
+        "cannot explain the width.",
         rtol=0.005,
     ),
     Exercise(

@@ -213,7 +213,7 @@ EXERCISES = (
                 lambda: _diffused(lambda a: a, lambda a, s, sigma: np.hypot(a * s, sigma)),
             ),
         ),
-        "This is what `el.EAM.prior.diffused_score` does, for all seven at once.",
+        "This is what el.EAM.prior.diffused_score does, for all seven at once.",
         inputs=_noise_levels,
         call="f(x, a, sigma)",
         rtol=1e-3,

@@ -131,7 +131,7 @@ EXERCISES = (
                 where={"groups": (8.5, np.inf)},
             ),
         ),
-        "The fewest groups, nearly equal: that is `auto_group_sizes`.",
+        "The fewest groups, nearly equal: that is auto_group_sizes.",
         rtol=0.0,
         atol=1e-6,
     ),

@@ -13,6 +13,7 @@ from eamlab_book.collapsing import COLLAPSING
 from eamlab_book.report_card import (
     COMPOSED_SBC,
     EXACT_SBC,
+    MODEL_GRADES,
     REAL,
     STRATIFIED,
     CertificateSettings,
@@ -23,7 +24,6 @@ from eamlab_book.report_card import (
     LapseSettings,
     LeverSettings,
     ModelGradeSettings,
-    ModelKeySettings,
     TuningSettings,
     composed_sbc_name,
     exact_sbc_name,
@@ -101,12 +101,11 @@ def _pair(
     )
 
 
-def _model_grades(name: str, model: Model, settings: ModelKeySettings) -> tuple[Result, Result]:
+def _model_grades(name: str, model: Model, grading: ModelGradeSettings) -> tuple[Result, Result]:
     """The exact posteriors of a model's graded studies, and the grades of its networks."""
     keys_of, of = f"keys_{name}", (name, f"{name}-local", f"keys_{name}")
-    grading = ModelGradeSettings(settings)
     return (
-        _stored(keys_of, models.make_model_keys, settings, 1000, model=model),
+        _stored(keys_of, models.make_model_keys, grading.keys, 1000, model=model),
         _stored(f"grades_{name}", models.make_model_grades, grading, 60, *of, model=model),
     )
 
@@ -154,7 +153,7 @@ RESULTS = (
         _stored(exact_sbc_name(*of), keys.make_sbc, s, 1000, model=MODELS.get(s.model or ""))
         for of, s in EXACT_SBC.items()
     ),
-    *_model_grades("laboratory", LABORATORY, ModelKeySettings()),
+    *(r for name, of in MODEL_GRADES.items() for r in _model_grades(name, *of)),
     *(
         _stored(
             composed_sbc_name(name),

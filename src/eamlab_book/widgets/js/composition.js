@@ -112,7 +112,7 @@
   };
 
   const legend = ([left, top], { cell, exact, truth }) => {
-    const rows = [["eam-composed", cell ? "composed" : "composed: not there"],
+    const rows = [["eam-composed", cell ? "composed" : "composed: none"],
       ["eam-exact", exact && "exact"], ["eam-prior", "prior"], ["eam-truth", truth && "truth"]];
     return [
       rows.filter(([, text]) => text).map(([cls, text], i) => [
