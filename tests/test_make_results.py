@@ -241,7 +241,7 @@ def test_ranks_count_the_draws_below_the_truth(monkeypatch):
 
     monkeypatch.setattr(grades, "compose", compose)
     settings = report_card.SBCSettings(n_studies=2, n_subjects=5, n_trials=3, num_samples=4)
-    ranks = grades.composed_ranks(made, settings, 5)["ranks"]
+    ranks = grades.composed_ranks(made, "global", settings, 5)["ranks"]
     assert ranks == {k: [3, 3] for k in el.EAM.prior.names}
 
 
