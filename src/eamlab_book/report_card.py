@@ -672,7 +672,7 @@ _RAGGED = (10, 30, 60, 120, 300)
 EXACT_SBC: dict[tuple[str, int], SBCSettings] = {
     ("EAM", 5): SBCSettings(),
     ("EAM", 100): SBCSettings(200, 100, seed=990_100),
-    ("LABORATORY", 5): SBCSettings(100, 5, _RAGGED, 991_000, model="LABORATORY"),
+    ("LABORATORY", 5): SBCSettings(300, 5, _RAGGED, 991_000, model="LABORATORY"),
 }
 """Calibrations of the exact posterior, by the model's name and the number of subjects."""
 
