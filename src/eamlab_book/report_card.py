@@ -700,12 +700,11 @@ def _composed(small: Mapping[int, int], seed: int, **of: Any) -> ComposedSBCSett
     )
 
 
-_20_RAGGED: dict[str, Any] = {"n_trials": _RAGGED * 4}
 COMPOSED_SBC = {
     "EAM": _composed({10: 5, 100: 20}, 995_000),
-    "LABORATORY": _composed({20: 5}, 996_000, **_20_RAGGED, model="LABORATORY"),
+    "LABORATORY": _composed({20: 5}, 996_000, n_trials=_RAGGED * 4, model="LABORATORY"),
     "TWO_CONDITIONS": _composed(
-        {20: 5}, 997_000, **_20_RAGGED, model="TWO_CONDITIONS", share="uneven"
+        {20: 5}, 997_000, n_trials=_RAGGED * 4, model="TWO_CONDITIONS", share="uneven"
     ),
 }
 """Calibrations of the composed posterior, by the model's name."""
