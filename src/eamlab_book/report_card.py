@@ -266,12 +266,15 @@ class Lever:
 
 LEVERS = {
     "all levers": Lever("the recipe of the shipped weights, shorter"),
+    "no hierarchy": Lever(
+        "a summary that is told nothing of the model", network={"summary": "subject-aware"}
+    ),
     "groups of 5 only": Lever(
         "trained on groups of 5, composed from groups of 5", training={"group_sizes": (5,)}
     ),
     "no anchor": Lever(
         "BayesFlow's own diffusion model and noise levels, summed scores",
-        network={"score": "plain"},
+        network={"summary": "subject-aware", "score": "plain"},
         compose={"method": "euler_maruyama", "steps": 300},
     ),
     "no averaging": Lever("without the moving average of weights", training={"averaging": None}),

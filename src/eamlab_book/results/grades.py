@@ -21,7 +21,6 @@ from eamlab.draws import Draws
 from eamlab.grading import grade
 from eamlab.reference.posterior import exact
 from eamlab.study import simulate
-from eamlab.training import train
 from eamlab.workflows import get_preset
 from eamlab_book import compositions
 from eamlab_book.report_card import (
@@ -41,7 +40,7 @@ from eamlab_book.report_card import (
     sbc_studies,
 )
 from eamlab_book.results.models import graded
-from eamlab_book.results.networks import Training, checkpoints
+from eamlab_book.results.networks import Training, checkpoints, train_on
 from eamlab_book.results.workshop import Result, Workshop
 
 __all__ = [
@@ -81,7 +80,8 @@ def keys(
 def make_grades(workshop: Workshop, result: Result) -> dict[str, Any]:
     """Return the grades of all recipes."""
     settings: GradeSettings = result.settings
-    one, rows = workshop.remember(grade_recipe, "global", "global-pooled"), []
+    one = {name: workshop.remember(grade_recipe, name) for name in result.needs}
+    rows = []
     how = (settings.num_samples, settings.seed, settings.groups_at_once)
     for n_subjects, n_graded in settings.studies.items():
         counts = {"graded": n_graded, "validation": settings.validation[n_subjects]}
@@ -90,7 +90,7 @@ def make_grades(workshop: Workshop, result: Result) -> dict[str, Any]:
         }
         for name, recipe in tqdm(recipes_for(n_subjects).items(), f"recipes, J = {n_subjects}"):
             answer = answers[recipe.purpose][: recipe.n_studies(n_subjects)]
-            rows.append(one(name, recipe, n_subjects, answer, *how))
+            rows.append(one[recipe.weights](name, recipe, n_subjects, answer, *how))
     return {"rows": rows}
 
 
@@ -337,7 +337,7 @@ def make_levers(workshop: Workshop, result: Result) -> dict[str, Any]:
         n_subjects: keys(workshop, "validation", n_subjects, n_studies, settings.num_samples)
         for n_subjects, n_studies in settings.studies.items()
     }
-    one = workshop.remember(lever_row, "global")
+    one = workshop.remember(lever_row, "global", "local")
     names = ("shipped", *settings.levers)
     return {"rows": [one(name, settings, answers) for name in tqdm(names, "trainings")]}
 
@@ -352,8 +352,8 @@ def lever_row(
         lever = settings.levers[name]
         run = lever_training(settings, name)
         out = checkpoints(workshop, name.replace(" ", "-"), run)
-        given: dict[str, Any] = {"network": run.network, "settings": run.training, "n_quality": 20}
-        workflow = train(workshop.model, "global", out=out, preset=run.preset, **given)
+        folder = workshop.path("src/eamlab/weights/local.json").parent
+        workflow = train_on(workshop, run, out, folder, "local", n_quality=20)
         what, options = lever.what, dict(lever.compose)
     options |= {"num_samples": settings.num_samples, "seed": settings.seed}
     errors = []

@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import joblib
 
@@ -31,28 +32,35 @@ class Training:
 def make_network(workshop: Workshop, result: Result) -> None:
     """Train a network, and put weights and card where they belong."""
     settings: Training = result.settings
-    out = checkpoints(workshop, result.name, settings)
-    people = next(iter(result.needs), "local")  # a hierarchical network builds on a local one
-    for file in result.files if result.needs else ():
-        source = workshop.path(file)
-        source = source.with_name(source.name.replace(result.name, people, 1))
-        out.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, out / source.name)
-    train(
-        workshop.model,
-        settings.kind,
-        out=out,
-        preset=settings.preset,
-        network=settings.network,
-        settings=settings.training,
-        name=result.name,
-        people=people,
+    folder, out = (
+        workshop.path(result.files[0]).parent,
+        checkpoints(workshop, result.name, settings),
     )
+    train_on(workshop, settings, out, folder, name=result.name, people=next(iter(result.needs), ""))
     for file in reversed(result.files):  # the card last: it says that the weights are there
         target = workshop.path(file)
         partial = target.with_suffix(".partial")
         shutil.copyfile(out / target.name, partial)
         partial.replace(target)
+
+
+def train_on(
+    workshop: Workshop,
+    settings: Training,
+    out: Path,
+    folder: Path,
+    people: str = "",
+    **options: Any,
+) -> Any:
+    """Train a network in `out`; a hierarchical one builds on the local network `people`."""
+    if people:
+        out.mkdir(parents=True, exist_ok=True)
+        for end in (".json", ".weights.h5"):
+            shutil.copyfile(folder / f"{people}{end}", out / f"{people}{end}")
+        options["people"] = people
+    how: dict[str, Any] = {"preset": settings.preset, "network": settings.network}
+    how["settings"] = settings.training
+    return train(workshop.model, settings.kind, out=out, **how, **options)
 
 
 def checkpoints(workshop: Workshop, name: str, settings: Training) -> Path:

@@ -111,8 +111,8 @@ def _model_grades(name: str, model: Model, grading: ModelGradeSettings) -> tuple
 
 
 NETWORKS = (
-    _network("global", _SHIPPED, "global", "full", 2130),
-    _network("local", _SHIPPED, "local", "full", 2200),
+    _network("local", _SHIPPED, "local", "full", 760),
+    _network("global", _SHIPPED, "global", "full", 1880, "local"),
     _network("global-pooled", "src/eamlab_book/weights", "global", "comparison", 1805),
     _network("local-pooled", "src/eamlab_book/weights", "local", "comparison", 700),
     *_pair("laboratory", LABORATORY),
@@ -148,7 +148,7 @@ RESULTS = (
     ),
     _stored("discretization", grades.make_discretization, DiscretizationSettings(), 600),
     _stored("tuning", grades.make_tuning, TuningSettings(), 600, "global"),
-    _stored("levers", grades.make_levers, LeverSettings(), 1800, "global"),
+    _stored("levers", grades.make_levers, LeverSettings(), 1800, "global", "local"),
     *(
         _stored(exact_sbc_name(*of), keys.make_sbc, s, 1000, model=MODELS.get(s.model or ""))
         for of, s in EXACT_SBC.items()
