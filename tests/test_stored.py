@@ -45,7 +45,6 @@ LOADERS = {
     "compositions": report_card.composition_table,
     "discretization": report_card.discretization_table,
     "composed sbc": report_card.composed_sbc,
-    "model grades": report_card.model_grade_table,
     "exact sbc": report_card.exact_sbc,
     "levers": report_card.lever_table,
     "tuning": report_card.tuning_table,
