@@ -197,7 +197,7 @@ PRESETS: dict[str, Preset] = {
             "groups of 1 to 200 subjects with 5 to 500 trials each. Train local first.",
             global_network=NetworkSettings(summary="hierarchical", summary_dim=32),
             global_training=TrainingSettings(
-                epochs=90,
+                epochs=120,
                 batch_size=192,
                 learning_rate=1e-3,
                 group_sizes=(200, 20, 100, 50, 200, 100, 10, 200, 5, 2, 200, 1),
@@ -205,6 +205,7 @@ PRESETS: dict[str, Preset] = {
                 ragged_every=4,
                 trial_range=(5, 500),
                 averaging=0.999,
+                sharing=4,
             ),
             local_network=NetworkSettings(summary="hierarchical", summary_dim=16),
             local_training=TrainingSettings(
