@@ -10,17 +10,11 @@ import numpy as np
 import pytest
 
 import eamlab as el
-from eamlab.networks import (
-    AnchoredConsistencyModel,
-    AnchoredDiffusionModel,
-    CompiledDiffusionModel,
-    GroupSummary,
-    SubjectSummary,
-)
+from eamlab.hierarchical import Hierarchy, PersonPosterior
+from eamlab.networks import AnchoredDiffusionModel, CompiledDiffusionModel, GroupSummary
 
 SUBNET = {"widths": (16, 16), "time_embedding_dim": 1, "persistent_conditioning": False}
 PRIOR = el.EAM.prior
-POPULATION = [(PRIOR.names.index(p.mean), PRIOR.names.index(p.log_sd)) for p in el.EAM.people]
 
 
 def diffusion():
@@ -32,11 +26,9 @@ def compiled():
 
 
 def consistency():
-    network = AnchoredConsistencyModel(
-        POPULATION, PRIOR.means.tolist(), PRIOR.sds.tolist(), anchor_widths=(16,),
-        subnet_kwargs={"widths": (16, 16)}, steps=3,
-    )  # fmt: skip
-    return network, 3, 12
+    hierarchy = Hierarchy.of(el.EAM)
+    network = PersonPosterior(hierarchy, subnet_kwargs={"widths": (16, 16)}, steps=3)
+    return network, 3, 7 + hierarchy.n_values + 5
 
 
 INFERENCE = [diffusion, compiled, consistency]
@@ -66,7 +58,7 @@ def draws(network, conditions, seed=3):
 
 
 def options_for(network):
-    return {} if isinstance(network, AnchoredConsistencyModel) else {"steps": 5}
+    return {} if isinstance(network, PersonPosterior) else {"steps": 5}
 
 
 def test_a_network_comes_back_from_its_configuration(built):
@@ -114,12 +106,12 @@ def test_masks_are_honoured_or_refused_in_one_sentence(built, name):
     if name == "fixed_target_mask":
         given["fixed_target_value"] = np.full_like(x, 0.25)
     diffusion = isinstance(network, AnchoredDiffusionModel)
-    if diffusion or isinstance(network, AnchoredConsistencyModel):
+    if diffusion or isinstance(network, PersonPosterior):
         with pytest.raises(ValueError, match=f"{name} cannot be used: an anchored network"):
             network.compute_metrics(x, conditions=conditions, **given)
     else:
         assert np.isfinite(loss(network, x, conditions, **given))
-    if name == "fixed_target_mask" and not isinstance(network, AnchoredConsistencyModel):
+    if name == "fixed_target_mask" and not isinstance(network, PersonPosterior):
         seed = keras.random.SeedGenerator(3)
         made = network.sample((6,), conditions=conditions, seed=seed, **given)
         np.testing.assert_allclose(keras.ops.convert_to_numpy(made)[:, 0], 0.25, atol=1e-6)
@@ -131,13 +123,10 @@ def test_what_an_anchored_network_fixes_is_refused(name):
         AnchoredDiffusionModel(subnet_kwargs=SUBNET, **{name: "x"})
 
 
-@pytest.mark.parametrize("kind", [GroupSummary, SubjectSummary])
-def test_summaries_come_back_from_their_configuration(kind):
+def test_a_summary_comes_back_from_its_configuration():
     trials = np.abs(np.random.default_rng(2).standard_normal((4, 3, 10, 2))).astype("float32")
     trials[..., 0] = trials[..., 0] > 0.5
-    if kind is SubjectSummary:
-        trials = trials[:, 0]
-    network = kind(summary_dim=5)
+    network = GroupSummary(summary_dim=5)
     made = network(trials)
     twin = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(network))
     twin(trials)

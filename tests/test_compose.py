@@ -208,8 +208,8 @@ def test_unusual_data_are_warned_of_and_usual_ones_are_not(workflow, studies):
     guesses[:, ::15, 1] = 0.12  # two fast guesses of every person
     with pytest.warns(UserWarning, match="do not trust the draws"):
         el.compose(workflow, el.Study(guesses), **options)
-    long = el.simulate(el.EAM, 4, (30, 30, 9, 250), seed=9)
-    with pytest.warns(UserWarning, match="2 of 4 subjects have 9 to 250 trials, .* on 10 to 200"):
+    long = el.simulate(el.EAM, 4, (30, 30, 4, 600), seed=9)
+    with pytest.warns(UserWarning, match="2 of 4 subjects have 4 to 600 trials, .* on 5 to 500"):
         el.compose(workflow, long, **options)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -13,7 +13,7 @@ from test_model import with_prior
 import eamlab as el
 from eamlab.draws import Draws
 from eamlab.grading import grade
-from eamlab.networks import GroupSummary, SubjectSummary
+from eamlab.networks import GroupSummary
 from eamlab.predictive import check
 
 NAMES = el.EAM.prior.names
@@ -199,11 +199,11 @@ def one_sided(n_trials):
 def test_missing_trials_change_no_summary_even_of_one_sided_people(workflow, local, n_trials):
     trials = one_sided(n_trials)
     padded = np.pad(trials, [(0, 0), (0, 40), (0, 0)])
-    networks = [workflow.summary_network, GroupSummary(), local.summary_network, SubjectSummary()]
-    for network in networks:
-        groups = isinstance(network, GroupSummary)
+    for network in (workflow.summary_network, GroupSummary(), local.summary_network):
+        groups = network is not local.summary_network
         plain, more = (network(x[None] if groups else x) for x in (trials, padded))
-        np.testing.assert_allclose(plain, more, rtol=1e-4, atol=1e-4)
+        # Their sums are rounded otherwise; so they are if the trials come in another order (3e-4).
+        np.testing.assert_allclose(plain, more, rtol=1e-4, atol=1e-3)
 
 
 def test_the_trials_of_others_change_no_answer(workflow, local):
@@ -213,7 +213,7 @@ def test_the_trials_of_others_change_no_answer(workflow, local):
     options = {"group_size": 3, "num_samples": 5, "check": False, "seed": 1}
     together = el.compose(workflow, mixed, **options).summaries
     alone = [el.compose(workflow, s, **options).summaries[0] for s in (el.Study(short), long)]
-    np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-3)  # see above
     group = Draws(dict(zip(NAMES, np.tile(el.EAM.prior.means[:, None], 200), strict=True)))
     among = el.people(local, group, mixed, seed=2)
     by_themselves = el.people(local, group, el.Study(short), seed=3)

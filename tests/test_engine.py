@@ -158,14 +158,13 @@ def test_the_shipped_scripts_are_those_of_the_shipped_weights(name):
 
 
 def test_both_scripts_are_small(workflows):
-    hierarchical = hasattr(workflows["global"].summary_network, "person")
-    assert sum(len(network_script(w)) for w in workflows.values()) < (2e6 if hierarchical else 1e6)
+    assert sum(len(network_script(w)) for w in workflows.values()) < 2e6
 
 
 def test_a_network_of_another_kind_is_refused():
     workflow = el.global_workflow(el.EAM, summary="pooled")
     workflow.model_card = {"training": {"group_sizes": [5]}}
-    with pytest.raises(ValueError, match="anchored"):
+    with pytest.raises(ValueError, match="know the hierarchy"):
         network_script(workflow)
 
 
@@ -435,7 +434,7 @@ const groups = await engine.run(engine.prepare(global, inputs.summaries));
 const work = () => engine.gaussianComposition(groups, { draws: 100, steps: 20 });"""
 
 
-def test_the_page_has_its_turn_after_every_person_and_group(javascript, workflows, model):
+def test_the_page_has_its_turn_after_every_person_and_group(javascript, model):
     code = """
       const read = await engine.run(engine.embed(global, inputs.people));
       const counted = (work) => {
@@ -448,8 +447,7 @@ def test_the_page_has_its_turn_after_every_person_and_group(javascript, workflow
     sizes = (7,) * 3
     study = ragged(model, 3, sum(sizes))
     pooled, prepared = javascript(code, people=people_of(study), sizes=sizes)
-    hierarchical = hasattr(workflows["global"].summary_network, "person")
-    assert pooled > (sum(sizes) if hierarchical else len(sizes)) and prepared > len(sizes)
+    assert pooled > sum(sizes) and prepared > len(sizes)
 
 
 def test_batches_can_be_drawn_anywhere(javascript, workflows, model):

@@ -368,9 +368,14 @@ def test_a_study_of_other_columns():
 
 
 def test_networks_of_decisions_refuse_other_trials():
-    for make in (el.global_workflow, el.local_workflow):
+    for make, summary in ((el.global_workflow, "subject-aware"), (el.local_workflow, "pooled")):
         with pytest.raises(ValueError, match="schools are .'score',.; take .* preset='own'"):
-            make(SCHOOLS)
+            make(SCHOOLS, network=NetworkSettings(summary=summary))
+
+
+def test_a_local_network_summarizes_persons():
+    with pytest.raises(ValueError, match="^summary must be one of .* for a local network, got 's"):
+        el.local_workflow(network=NetworkSettings(summary="subject-aware"))
 
 
 def test_the_preset_for_any_model_builds_networks_for_it():

@@ -1,18 +1,15 @@
 import keras
 import numpy as np
 import pytest
-from bayesflow.networks import StableConsistencyModel
 from scipy import stats
 
 from eamlab.composition import gaussian
 from eamlab.model.eam import EAM
 from eamlab.networks import (
-    AnchoredConsistencyModel,
     AnchoredDiffusionModel,
     EvenNoiseSchedule,
     GroupSummary,
     PooledSummary,
-    SubjectSummary,
     _Product,
     trial_features,
 )
@@ -57,15 +54,13 @@ def test_group_size_is_told_apart_from_copies(trials):
     assert np.abs(as_array(network(trials)) - as_array(network(twice))).max() > 1e-4
 
 
-@pytest.mark.parametrize("network", [GroupSummary(), SubjectSummary()])
-def test_missing_trials_do_not_change_a_summary(network, trials):
-    data = trials if isinstance(network, GroupSummary) else trials[:, 0]
-    shape = (*data.shape[:-2], 7, 2)
-    padded = np.concatenate([data, np.zeros(shape, "float32")], axis=-2)
-    np.testing.assert_allclose(as_array(network(data)), as_array(network(padded)), atol=1e-5)
+def test_missing_trials_do_not_change_a_summary(trials):
+    network, missing = GroupSummary(), np.zeros((*trials.shape[:-2], 7, 2), "float32")
+    padded = np.concatenate([trials, missing], axis=-2)
+    np.testing.assert_allclose(as_array(network(trials)), as_array(network(padded)), atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", [GroupSummary, SubjectSummary, PooledSummary])
+@pytest.mark.parametrize("kind", [GroupSummary, PooledSummary])
 def test_networks_survive_their_configuration(kind):
     network = kind(summary_dim=5)
     copy = kind.from_config(network.get_config())
@@ -137,23 +132,6 @@ def test_training_noise_levels_are_even_and_both_clocks_run_back():
         back = as_array(schedule.time_from_log_snr(level, training=training))
         np.testing.assert_allclose(back, t, atol=1e-4)
     assert EvenNoiseSchedule(**schedule.get_config()).get_config() == schedule.get_config()
-
-
-def consistency(**options):
-    """A consistency model whose targets are the first three, means, beside the next, log sds."""
-    population = [(0, 3), (1, 4), (2, 5)]
-    moments = EAM.prior.means.tolist(), EAM.prior.sds.tolist()
-    return AnchoredConsistencyModel(population, *moments, subnet_kwargs={"widths": (8,)}, **options)
-
-
-def no_loss(seen):
-    """A loss of BayesFlow's own that is zero, and remembers what it was given."""
-
-    def compute_metrics(self, x, conditions=None, stage="training", **kwargs):
-        seen.append((as_array(x), as_array(conditions)))
-        return {"loss": keras.ops.zeros(())}
-
-    return compute_metrics
 
 
 def surprise(x, mean, precision):
@@ -232,69 +210,3 @@ def test_groups_that_share_their_parameters_are_seen_with_the_same_noise():
     for values in map(as_array, network._noise(first, (4, 3))):
         np.testing.assert_array_equal(values[:, 0], values[:, 2])
         assert not np.isin(values[:, 1], values[:, [0, 3]]).any()
-
-
-def test_the_consistency_models_gaussian_has_its_negative_log_likelihood(monkeypatch):
-    keras.utils.set_random_seed(3)
-    network = consistency()
-    network.build((4, 3), (4, 9))
-    seen = []
-    monkeypatch.setattr(StableConsistencyModel, "compute_metrics", no_loss(seen))
-    rng = np.random.default_rng(5)
-    conditions = rng.normal(size=(4, 9)).astype("float32")
-    group = EAM.prior.unstandardize(conditions[:, :7])
-    z = rng.normal(size=(4, 3))
-    x = (group[:, :3] + np.exp(group[:, 3:6]) * z).astype("float32")
-    tensors = [keras.ops.convert_to_tensor(a) for a in (x, conditions)]
-    loss = float(network.compute_metrics(*tensors)["loss"])
-    mean, factor = (as_array(a).astype(float) for a in network.anchor(conditions))
-    precision = factor @ factor.swapaxes(1, 2)
-    assert loss == pytest.approx(surprise(z, mean, precision), rel=1e-3)
-    # what is left for the consistency model is standard normal where the Gaussian is right
-    w = np.einsum("nij,ni->nj", factor, z - mean)
-    np.testing.assert_allclose(seen[0][0], w, rtol=1e-3, atol=1e-3)
-
-
-def test_consistency_draws_are_mapped_to_the_population_and_its_gaussian():
-    keras.utils.set_random_seed(0)
-    network = consistency()
-    network.build((4, 3), (4, 9))
-    z = np.random.default_rng(0).normal(size=(2, 3)).astype("float32")
-    conditions = np.zeros((2, 9), "float32")
-    conditions[:, 3:6] = 1.0  # one prior sd more of log sigma
-    w = as_array(super(AnchoredConsistencyModel, network)._inverse(z, conditions, seed=1))
-    mean, factor = (as_array(a) for a in network.anchor(conditions))
-    inner = mean + np.stack([np.linalg.solve(f.T, row) for f, row in zip(factor, w, strict=True)])
-    expected = EAM.prior.means[:3] + np.exp((EAM.prior.means + EAM.prior.sds)[3:6]) * inner
-    mapped = as_array(network._inverse(z, conditions, seed=1))
-    np.testing.assert_allclose(mapped, expected, rtol=1e-4, atol=1e-4)
-
-
-def test_the_gaussian_of_a_consistency_model_learns_a_known_posterior():
-    """y = x + noise of sd 1/2 with x ~ N(0, 1): posterior mean 0.8 y, sd 0.447."""
-    keras.utils.set_random_seed(1)
-    network = consistency(anchor_widths=(16,))
-    network.build((256, 3), (256, 10))
-    optimizer = keras.optimizers.Adam(5e-3)
-    rng = np.random.default_rng(2)
-    import tensorflow as tf
-
-    @tf.function
-    def step(x, conditions):
-        with tf.GradientTape() as tape:
-            loss = network.compute_metrics(x, conditions)["loss"]
-        variables = network.anchor_net.trainable_variables + network.anchor_out.trainable_variables
-        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
-
-    mu, sigma = EAM.prior.means[:3], np.exp(EAM.prior.means[3:6])
-    for _ in range(400):
-        z = rng.normal(size=(256, 3))
-        y = z + 0.5 * rng.normal(size=z.shape)
-        conditions = np.concatenate([np.zeros((256, 7)), y], axis=1).astype("float32")
-        step(tf.constant((mu + sigma * z).astype("float32")), tf.constant(conditions))
-    test = np.zeros((5, 10), "float32")
-    test[:, 7:] = np.linspace(-1, 1, 5)[:, None]
-    mean, factor = (as_array(a) for a in network.anchor(test))
-    np.testing.assert_allclose(mean, 0.8 * test[:, 7:], atol=0.1)
-    sds = np.sqrt([np.diag(np.linalg.inv(f @ f.T)) for f in factor])
-    np.testing.assert_allclose(sds, np.sqrt(0.2), rtol=0.12)

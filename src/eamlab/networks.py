@@ -1,9 +1,8 @@
-"""The networks that BayesFlow lacks: set summaries that know who made which response.
+"""The networks that BayesFlow lacks: a set summary that knows who made which response.
 
-``SubjectSummary`` condenses the trials of one subject, ``GroupSummary`` the subjects of one group.
-``AnchoredDiffusionModel`` and ``AnchoredConsistencyModel`` are BayesFlow's diffusion and
-consistency models with a learned Gaussian to start from. ``CompiledDiffusionModel`` is BayesFlow's
-diffusion model without its hold on memory, which the anchored one lacks, too.
+``GroupSummary`` condenses the trials of the subjects of one group. ``AnchoredDiffusionModel`` is
+BayesFlow's diffusion model with a learned Gaussian to start from. ``CompiledDiffusionModel`` is
+BayesFlow's diffusion model without its hold on memory, which the anchored one lacks, too.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ import numpy as np
 from bayesflow.networks import (
     DiffusionModel,
     SetTransformer,
-    StableConsistencyModel,
     SummaryNetwork,
 )
 from bayesflow.networks.inference.diffusion.schedules import CosineNoiseSchedule
@@ -27,13 +25,11 @@ from bayesflow.utils.serialization import serializable
 from keras import ops
 
 __all__ = [
-    "AnchoredConsistencyModel",
     "AnchoredDiffusionModel",
     "CompiledDiffusionModel",
     "EvenNoiseSchedule",
     "GroupSummary",
     "PooledSummary",
-    "SubjectSummary",
     "fastest_responses",
     "trial_features",
 ]
@@ -104,64 +100,8 @@ def log_size(size: Tensor) -> Tensor:
     return 0.3 * ops.log(size)
 
 
-class _SetSummary(SummaryNetwork):
-    """What the two set summaries share: the trial network and its mean over a subject's trials."""
-
-    def __init__(
-        self,
-        summary_dim: int = 16,
-        trial_widths: Sequence[int] = (64,),
-        subject_widths: Sequence[int] = (128, 96),
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.summary_dim = summary_dim
-        self.trial_widths, self.subject_widths = tuple(trial_widths), tuple(subject_widths)
-        self.trial_net = mlp(self.trial_widths, "trial_net")
-        self.subject_net = mlp(self.subject_widths, "subject_net")
-        self.out = keras.layers.Dense(summary_dim, name="out")
-
-    def embed_subjects(self, trials: Tensor) -> Tensor:
-        """Map trials (..., n_trials, 2) to one vector per subject (..., width).
-
-        The mean keeps what the likelihood adds up over trials; the fastest responses are added
-        because they bound the non-decision time. A trial with a time of zero is missing.
-        """
-        there = ops.cast(trials[..., 1:2] > 0.0, trials.dtype)
-        n_trials = ops.sum(there, axis=-2)
-        h = self.trial_net(trial_features(trials))
-        pooled = [ops.sum(h * there, axis=-2) / n_trials, fastest_responses(trials)]
-        return self.subject_net(ops.concatenate([*pooled, log_size(n_trials)], axis=-1))
-
-    def get_config(self) -> dict[str, Any]:
-        """Return what rebuilds the layer."""
-        config = {
-            "summary_dim": self.summary_dim,
-            "trial_widths": self.trial_widths,
-            "subject_widths": self.subject_widths,
-        }
-        return super().get_config() | config
-
-
 @serializable("eamlab")
-class SubjectSummary(_SetSummary):
-    """Deep set over the trials of one subject: (batch, n_trials, 2) -> (batch, summary_dim).
-
-    Parameters
-    ----------
-    summary_dim : int, default 16
-        Number of summary statistics.
-    trial_widths, subject_widths : sequence of int
-        Hidden widths of the network before and after pooling over trials.
-    """
-
-    def call(self, x: Tensor, training: bool = False, **kwargs: Any) -> Tensor:
-        """Summarize each subject."""
-        return self.out(self.embed_subjects(x))
-
-
-@serializable("eamlab")
-class GroupSummary(_SetSummary):
+class GroupSummary(SummaryNetwork):
     """Nested deep set: trials -> subject -> group, (batch, n_subjects, n_trials, 2) -> summaries.
 
     Unlike a set network over the pooled trials it knows which responses belong to the same
@@ -183,13 +123,32 @@ class GroupSummary(_SetSummary):
         self,
         summary_dim: int = 64,
         n_spreads: int = 16,
+        trial_widths: Sequence[int] = (64,),
+        subject_widths: Sequence[int] = (128, 96),
         group_widths: Sequence[int] = (192, 192),
         **kwargs: Any,
     ) -> None:
-        super().__init__(summary_dim=summary_dim, **kwargs)
-        self.group_widths, self.n_spreads = tuple(group_widths), n_spreads
+        super().__init__(**kwargs)
+        self.summary_dim, self.n_spreads = summary_dim, n_spreads
+        self.trial_widths, self.subject_widths = tuple(trial_widths), tuple(subject_widths)
+        self.group_widths = tuple(group_widths)
+        self.trial_net = mlp(self.trial_widths, "trial_net")
+        self.subject_net = mlp(self.subject_widths, "subject_net")
+        self.out = keras.layers.Dense(summary_dim, name="out")
         self.estimates = keras.layers.Dense(n_spreads, name="estimates")
         self.group_net = mlp(self.group_widths, "group_net")
+
+    def embed_subjects(self, trials: Tensor) -> Tensor:
+        """Map trials (..., n_trials, 2) to one vector per subject (..., width).
+
+        The mean keeps what the likelihood adds up over trials; the fastest responses are added
+        because they bound the non-decision time. A trial with a time of zero is missing.
+        """
+        there = ops.cast(trials[..., 1:2] > 0.0, trials.dtype)
+        n_trials = ops.sum(there, axis=-2)
+        h = self.trial_net(trial_features(trials))
+        pooled = [ops.sum(h * there, axis=-2) / n_trials, fastest_responses(trials)]
+        return self.subject_net(ops.concatenate([*pooled, log_size(n_trials)], axis=-1))
 
     def call(self, x: Tensor, training: bool = False, **kwargs: Any) -> Tensor:
         """Summarize each group.
@@ -208,8 +167,8 @@ class GroupSummary(_SetSummary):
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
-        config = {"group_widths": self.group_widths, "n_spreads": self.n_spreads}
-        return super().get_config() | config
+        names = ("summary_dim", "n_spreads", "trial_widths", "subject_widths", "group_widths")
+        return super().get_config() | {name: getattr(self, name) for name in names}
 
 
 @serializable("eamlab")
@@ -543,103 +502,6 @@ def lower(values: Tensor, dim: int) -> Tensor:
     padded = ops.concatenate([ops.zeros_like(values[..., :1]), values], axis=-1)
     full = ops.take(padded, index.ravel(), axis=-1)
     return ops.reshape(full, (*ops.shape(values)[:-1], dim, dim))
-
-
-@serializable("eamlab")
-class AnchoredConsistencyModel(StableConsistencyModel):
-    r"""Consistency model of subject parameters in the coordinates of a learned Gaussian.
-
-    Twice the targets are put into units of their own. First z = (x - mu) / sigma, where mu and
-    sigma are the population mean and sd that stand in the conditions: across the prior sigma spans
-    three orders of magnitude, in z the prior of every subject is N(0, 1) (the non-centered form of
-    hierarchical models). Then :math:`w = C^T (z - m)`, where a small network reads the mean m and
-    the Cholesky factor C of the precision of a Gaussian posterior from the conditions: the
-    non-decision time is known ten times better than its population, the drift hardly. The
-    consistency model learns what is not standard normal in w, and its draws are mapped back.
-
-    The first condition columns must be the group parameters, standardized by their prior.
-
-    Parameters
-    ----------
-    population : sequence of (int, int)
-        For each target the columns of the conditions that hold its mean and its log sd.
-    prior_means, prior_sds : sequence of float
-        Of the group parameters, in the order of the columns.
-    anchor_widths : sequence of int
-        Hidden widths of the network of the Gaussian.
-    **kwargs
-        As for :class:`bayesflow.networks.StableConsistencyModel`.
-    """
-
-    def __init__(
-        self,
-        population: Sequence[tuple[int, int]],
-        prior_means: Sequence[float],
-        prior_sds: Sequence[float],
-        anchor_widths: Sequence[int] = (96, 96),
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.population = tuple((int(mean), int(log_sd)) for mean, log_sd in population)
-        self.prior_means, self.prior_sds = tuple(prior_means), tuple(prior_sds)
-        self.anchor_widths = tuple(anchor_widths)
-        self.anchor_net = mlp(self.anchor_widths, "anchor_net")
-        n_values = gaussian_size(len(self.population))
-        self.anchor_out = keras.layers.Dense(n_values, name="anchor_out")
-
-    def build(self, xz_shape: Any, conditions_shape: Any = None) -> None:
-        """Create the weights."""
-        if self.built:
-            return
-        super().build(xz_shape, conditions_shape)
-        self.anchor_net.build(conditions_shape)
-        self.anchor_out.build((*conditions_shape[:-1], self.anchor_widths[-1]))
-
-    def _population(self, conditions: Tensor) -> tuple[Tensor, Tensor]:
-        means, sds = (np.asarray(a, dtype="float32") for a in (self.prior_means, self.prior_sds))
-        group = conditions[..., : len(means)] * sds + means
-        columns = np.asarray(self.population)
-        mean, log_sd = (ops.take(group, columns[:, i], axis=-1) for i in range(2))
-        return mean, ops.exp(log_sd)
-
-    def anchor(self, conditions: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the Gaussian's mean (..., n) and the factor (..., n, n) of its precision, in z."""
-        values = self.anchor_out(self.anchor_net(conditions))
-        mean, precision = _gaussian(values, len(self.population))
-        return mean, ops.cholesky(precision)
-
-    def compute_metrics(
-        self,
-        x: Tensor,
-        conditions: Tensor = None,
-        stage: str = "training",
-        sample_weight: Tensor = None,
-        **kwargs: Any,
-    ) -> dict[str, Tensor]:
-        """Compute the consistency loss in w and the Gaussian's likelihood, which alone moves it."""
-        refuse_masks(kwargs, TARGET_MASKS, "infers all targets together, in coordinates of its own")
-        mu, sigma = self._population(conditions)
-        mean, factor = self.anchor(conditions)
-        w = apply(ops.swapaxes(factor, -1, -2), (x - mu) / sigma - mean)
-        diagonal = ops.diagonal(factor, axis1=-2, axis2=-1)
-        surprise = ops.sum(0.5 * ops.square(w) - ops.log(diagonal), axis=-1)
-        metrics = super().compute_metrics(
-            ops.stop_gradient(w), conditions, stage, sample_weight=sample_weight, **kwargs
-        )
-        return metrics | {"loss": metrics["loss"] + weighted_mean(surprise, sample_weight)}
-
-    def _inverse(self, z: Tensor, conditions: Tensor = None, **kwargs: Any) -> Tensor:
-        refuse_masks(kwargs, TARGET_MASKS, "infers all targets together, in coordinates of its own")
-        mu, sigma = self._population(conditions)
-        mean, factor = self.anchor(conditions)
-        w = super()._inverse(z, conditions, **kwargs)
-        back = ops.solve_triangular(ops.swapaxes(factor, -1, -2), w[..., None], lower=False)
-        return mu + sigma * (mean + back[..., 0])
-
-    def get_config(self) -> dict[str, Any]:
-        """Return what rebuilds the network."""
-        names = ("population", "prior_means", "prior_sds", "anchor_widths")
-        return super().get_config() | {name: getattr(self, name) for name in names}
 
 
 @serializable("eamlab")

@@ -27,13 +27,11 @@ from eamlab.model.eam import EAM
 from eamlab.model.laboratory import LABORATORY
 from eamlab.model.model import Model, Seed, check_count, seed_sequence
 from eamlab.networks import (
-    AnchoredConsistencyModel,
     AnchoredDiffusionModel,
     CompiledDiffusionModel,
     EvenNoiseSchedule,
     GroupSummary,
     PooledSummary,
-    SubjectSummary,
 )
 from eamlab.study import DECISION
 
@@ -57,7 +55,7 @@ logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in reco
 _FEWEST_IN_BATCH, _FEWEST_OF_MANY_TRIALS, _MANY_TRIALS = 16, 4, 200
 
 SUMMARIES = ("subject-aware", "pooled", "hierarchical")
-"""Summary networks of the global workflow."""
+"""Summary networks; a local workflow has one of the last two."""
 
 SCORES = ("anchored", "plain")
 """Score networks of the global workflow."""
@@ -73,9 +71,8 @@ MODELS = {model.name: model for model in (EAM, LABORATORY, TWO_CONDITIONS)}
 class NetworkSettings:
     """Kinds and sizes of one workflow's networks.
 
-    ``score="plain"`` is BayesFlow's own diffusion model instead of the anchored one, which needs
-    the subject-aware summary; the local workflow ignores it. With the pooled summary both
-    workflows have BayesFlow's own networks.
+    ``score="plain"`` is BayesFlow's own diffusion model instead of the anchored one; the local
+    workflow ignores it. With the pooled summary both workflows have BayesFlow's own networks.
     """
 
     summary: str = "subject-aware"
@@ -148,7 +145,9 @@ class Preset:
     description: str
     global_network: NetworkSettings = field(default_factory=NetworkSettings)
     global_training: TrainingSettings = field(default_factory=lambda: TrainingSettings(epochs=1))
-    local_network: NetworkSettings = field(default_factory=lambda: NetworkSettings(summary_dim=16))
+    local_network: NetworkSettings = field(
+        default_factory=lambda: NetworkSettings(summary="hierarchical", summary_dim=16)
+    )
     local_training: TrainingSettings = field(
         default_factory=lambda: TrainingSettings(epochs=1, group_sizes=(1,))
     )
@@ -207,7 +206,6 @@ PRESETS: dict[str, Preset] = {
                 averaging=0.999,
                 sharing=4,
             ),
-            local_network=NetworkSettings(summary="hierarchical", summary_dim=16),
             local_training=TrainingSettings(
                 epochs=40,
                 batch_size=768,
@@ -235,7 +233,6 @@ PRESETS: dict[str, Preset] = {
                 trial_range=(5, 1000),
                 averaging=0.999,
             ),
-            local_network=NetworkSettings(summary="hierarchical", summary_dim=16),
             local_training=TrainingSettings(
                 epochs=48,
                 batch_size=512,
@@ -262,7 +259,6 @@ PRESETS: dict[str, Preset] = {
                 ragged_every=2,
                 trial_range=(5, 100),
             ),
-            local_network=NetworkSettings(summary="hierarchical", summary_dim=16),
             local_training=TrainingSettings(
                 epochs=6,
                 batches_per_epoch=128,
@@ -342,9 +338,10 @@ def global_workflow(
         Sizes of the networks; those of `preset` by default.
     preset : str or Preset, default "quick"
         Where settings that are not given come from.
-    summary : {"subject-aware", "pooled"}, optional
+    summary : {"subject-aware", "pooled", "hierarchical"}, optional
         Overrides the summary network: the nested set network that knows which responses belong to
-        one subject, or the tutorial's set transformer over the pooled trials.
+        one subject, the tutorial's set transformer over the pooled trials, or the one that knows
+        the hierarchy and builds on a trained local network.
     learning_rate : float, optional
         Initial learning rate; that of the preset by default.
 
@@ -389,7 +386,8 @@ def local_workflow(
     """Build the (untrained) local workflow.
 
     A ``StableConsistencyModel`` on the parameters of one subject, conditioned on the summary of
-    the subject's trials and on the group parameters.
+    the subject's trials and on the group parameters: with a pooled summary BayesFlow's own, else
+    one around a Gaussian (`hierarchical.PersonPosterior`).
 
     Parameters
     ----------
@@ -405,10 +403,19 @@ def local_workflow(
     Returns
     -------
     bayesflow.BasicWorkflow
+
+    Raises
+    ------
+    ValueError
+        If `preset` is unknown, or the summary network is one of groups or of other trials.
     """
     preset = get_preset(preset)
     network = network or preset.local_network
     _check_summary(network, model)
+    if network.summary not in SUMMARIES[1:]:
+        raise ValueError(
+            f"summary must be one of {SUMMARIES[1:]} for a local network, got {network.summary!r}."
+        )
     summary_network, inference_network = _local_networks(network, model)
     workflow = bf.BasicWorkflow(
         simulator=_subject_simulator(model, preset.local_training),
@@ -537,21 +544,12 @@ def _subject_simulator(model: Model, settings: TrainingSettings) -> bf.simulator
 
 def _local_networks(network: NetworkSettings, model: Model) -> tuple[Any, Any]:
     options: dict[str, Any] = {"subnet_kwargs": _subnet(network), "steps": _CONSISTENCY_STEPS}
-    if network.summary == "hierarchical":
-        hierarchy = Hierarchy.of(model)
-        summary = PersonSummary(hierarchy, summary_dim=network.summary_dim)
-        return summary, PersonPosterior(hierarchy, **options)
     if network.summary == "pooled":
         plain = bf.networks.StableConsistencyModel(subnet_kwargs=_subnet(network))
         return PooledSummary(summary_dim=network.summary_dim), plain
-    columns = {name: i for i, name in enumerate(model.prior.names)}
-    posterior = AnchoredConsistencyModel(
-        [(columns[p.mean], columns[p.log_sd]) for p in model.people],
-        model.prior.means.tolist(),
-        model.prior.sds.tolist(),
-        **options,
-    )
-    return SubjectSummary(summary_dim=network.summary_dim), posterior
+    hierarchy = Hierarchy.of(model)
+    summary = PersonSummary(hierarchy, summary_dim=network.summary_dim)
+    return summary, PersonPosterior(hierarchy, **options)
 
 
 def _global_networks(network: NetworkSettings, model: Model) -> tuple[Any, Any]:

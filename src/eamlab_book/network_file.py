@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from eamlab.composition.posterior import AUTO_STEPS, MANY_STEPS
-from eamlab.hierarchical import Hierarchy, PersonPosterior
-from eamlab.networks import AnchoredConsistencyModel, AnchoredDiffusionModel
+from eamlab.hierarchical import Hierarchy, PersonPosterior, PopulationSummary
+from eamlab.networks import AnchoredDiffusionModel
 from eamlab.study import Study
 from eamlab.workflows import TrainingSettings, model_of
 from eamlab_book.widgets.widget import plain_symbol, script_folder
@@ -130,14 +130,14 @@ def _description(workflow: Any) -> dict[str, Any]:
     """Return all that a page has to know, with an array as the "values" of a leaf."""
     card, model = workflow.model_card, model_of(workflow)
     network, summary = workflow.inference_network, workflow.summary_network
-    if isinstance(network, AnchoredDiffusionModel):
+    if isinstance(summary, PopulationSummary) and isinstance(network, AnchoredDiffusionModel):
         kind = _global_description(network, summary)
-    elif isinstance(network, AnchoredConsistencyModel | PersonPosterior):
+    elif isinstance(network, PersonPosterior):
         kind = _local_description(network, summary, model)
     else:
         raise ValueError(
-            "workflow must have an anchored network, such as load_pretrained('global'), got "
-            f"{type(network).__name__}."
+            "workflow must have networks that know the hierarchy, such as load_pretrained('global')"
+            f", got {type(summary).__name__} and {type(network).__name__}."
         )
     sizes = card["training"]["group_sizes"]
     person = getattr(summary, "person", summary)
@@ -164,7 +164,7 @@ def _description(workflow: Any) -> dict[str, Any]:
 
 
 def _hierarchical_description(person: Any) -> dict[str, Any]:
-    """What the networks that know the hierarchy have beside the others'."""
+    """What both networks have of people."""
     h: Hierarchy = person.hierarchy
     if h.trial_means:
         raise ValueError("workflow must be of choices and times, got a model of other trials.")
@@ -180,14 +180,12 @@ def _hierarchical_description(person: Any) -> dict[str, Any]:
 
 def _global_description(network: Any, summary: Any) -> dict[str, Any]:
     schedule = network.noise_schedule.get_config()
-    person = getattr(summary, "person", None)
-    own: dict[str, Any] = {"estimates": _dense(person.out if person else summary.estimates)}
-    if person:
-        own |= {"members": _mlp(summary.person_net), **_hierarchical_description(person)}
     return {
         "projector": _dense(network.output_projector),
         "group": _mlp(summary.group_net),
-        **own,
+        "estimates": _dense(summary.person.out),
+        "members": _mlp(summary.person_net),
+        **_hierarchical_description(summary.person),
         "schedule": {k: schedule[k] for k in ("min_log_snr", "max_log_snr", "shift")},
         "steps": [[most, steps] for most, steps in AUTO_STEPS.items()],
         "many_steps": MANY_STEPS,
@@ -195,11 +193,6 @@ def _global_description(network: Any, summary: Any) -> dict[str, Any]:
 
 
 def _local_description(network: Any, summary: Any, model: Any) -> dict[str, Any]:
-    if isinstance(network, PersonPosterior):
-        own = {"correction": [*_mlp(network.correction_net), _dense(network.correction_out)]}
-        own |= _hierarchical_description(summary)
-    else:
-        own = {"anchor": [*_mlp(network.anchor_net), _dense(network.anchor_out)]}
     return {
         "projector": _dense(network.subnet_projector),
         "people": [
@@ -212,7 +205,8 @@ def _local_description(network: Any, summary: Any, model: Any) -> dict[str, Any]
             }
             for p in model.people
         ],
-        **own,
+        "correction": [*_mlp(network.correction_net), _dense(network.correction_out)],
+        **_hierarchical_description(summary),
         **{k: getattr(network, k) for k in ("steps", "rho", "sigma")},
     }
 

@@ -228,7 +228,7 @@ EXERCISES = (
                 lambda: "c",
             ),
         ),
-        "The summary network has seen all numbers from 10 to 200, and is told which it is.",
+        "The summary network has seen all numbers from 5 to 500, and is told which it is.",
         options=("a", "b", "c"),
     ),
 )

@@ -18,7 +18,6 @@
   const SHORTEST_RT = 1e-3;
   const SLOWEST_RT = 20;
   const LATEST = 4;  // log of the fastest response in a condition that a person never did
-  const LEAST_VARIANCE = 1e-3;  // between people
   const LEAST_OF_TRIALS = 1e-4;
   const LOG_SCALE = [-4, 7];  // of the factor of a person's precision
   const PASSES = 3;  // population given people given population
@@ -280,22 +279,9 @@
     return [center, 0.5 * Math.log(variance + LEAST_OF_TRIALS), logSize(values.length + 0.1)];
   };
 
-  /** One vector per person: the mean over trials keeps what the likelihood adds up. */
+  /** One vector per person, of the trials of each condition (as PersonSummary in hierarchical.py):
+   * the second time units are looked at that the first look has moved and stretched. */
   function* embedded(network, people) {
-    if (network.second) return yield* lookedAtTwice(network, people);
-    const pooled = [];
-    for (const [j, person] of people.entries()) {
-      const trials = trialsOf(network, person, j);
-      const h = chain(inFours(trialFeatures(trials)), trials.length, network.trials);
-      pooled.push([...meanOf(h, [...trials.keys()], network.trials.at(-1)),
-        ...fastestResponses(trials), logSize(trials.length)]);
-      yield { share: (j + 1) / people.length };
-    }
-    return yield* through(pooled, network.subject);
-  }
-  /** The same of a PersonSummary (in hierarchical.py), by condition; the second time units are
-   * looked at that the first look has moved and stretched for this person. */
-  function* lookedAtTwice(network, people) {
     const { model: { conditions: codes = [] }, trials: first, guess, adjust, second } = network;
     const found = [];
     for (let from = 0; from < people.length; from += ROWS) {
@@ -364,31 +350,23 @@
   function* pool(network, embeddings, sizes) {
     checkSizes(sizes, embeddings.length);
     const estimates = yield* through(embeddings, [network.estimates]);
-    const members = network.hierarchy
-      ? yield* through(embeddings, network.members, (v, j) => [...v, ...estimates[j]])
-      : embeddings;
+    const members = yield* through(embeddings, network.members, (v, j) => [...v, ...estimates[j]]);
     const pooled = [];
     const starts = [];
     let start = 0;
     for (const size of sizes) {
       const [own, guesses] = [members, estimates].map((v) => v.slice(start, start + size));
       const share = start / embeddings.length;
-      starts.push(network.hierarchy ? yield* population(network, guesses, share) : null);
-      const told = starts.at(-1)?.known ?? logVariances(guesses);
-      pooled.push([...average(own), ...told, logSize(size)]);
+      starts.push(yield* population(network, guesses, share));
+      pooled.push([...average(own), ...starts.at(-1).known, logSize(size)]);
       start += size;
       yield { share: start / embeddings.length };
     }
     const wide = yield* through(pooled, network.group);
     const learned = yield* through(wide, [network.summary], (v, g) => [...v, ...pooled[g]]);
-    return learned.map((v, g) => (starts[g] ? v.map((x, k) =>
-      (starts[g].known[k] ?? 0) + (starts[g].sd[k] ?? 1) * x) : v));
+    return learned.map((v, g) => v.map((x, k) =>
+      (starts[g].known[k] ?? 0) + (starts[g].sd[k] ?? 1) * x));
   }
-  const logVariances = (vectors) => {
-    const mean = average(vectors);
-    return average(vectors.map((v) => v.map((x, k) => (x - mean[k]) ** 2)))
-      .map((v) => Math.log(v + LEAST_VARIANCE));
-  };
   const average = (vectors) => {
     const sum = new Float64Array(vectors[0].length);
     for (const v of vectors) for (let k = 0; k < v.length; k++) sum[k] += v[k];
@@ -537,11 +515,6 @@
         shift: corrections[r].subarray(0, n), spread: corrections[r].subarray(n).map((v) => Math.exp(-v)) };
     });
   };
-  const anchorGaussians = ({ anchor, dim: d }, conditions) =>
-    atOnce(conditions, anchor).map((values) => {
-      const { mean, precision } = gaussian(values, d);
-      return { mean, factor: cholesky(precision, d) };
-    });
 
   // ------------------------------------------------------------------------------- the score net
 
@@ -854,13 +827,13 @@
     return found;
   }
 
-  /** Draws of the consistency model, in units of the population (as `_inverse` in networks.py). */
+  /** Draws of the consistency model, in units of the population (as `_inverse` in hierarchical.py). */
   const consistent = (network, conditions, times, film, random) => {
     const { dim: d, sigma } = network;
     const rows = conditions.length;
     const parts = atOnce(conditions, [network.subnet.condition, network.subnet.given]);
     const start = gather(parts, rows, (r) => r);
-    const anchors = (network.hierarchy ? personGaussians : anchorGaussians)(network, conditions);
+    const anchors = personGaussians(network, conditions);
     const x = new Float64Array(rows * d);
     const inputs = matrix(rows, d);
     times.forEach((t, n) => {
@@ -877,7 +850,7 @@
     });
     return anchors.map(({ mean, factor, shift, spread }, r) => {
       const w = x.subarray(r * d, (r + 1) * d);
-      return solveUpper(factor, shift ? w.map((v, k) => v * spread[k] + shift[k]) : w)
+      return solveUpper(factor, w.map((v, k) => v * spread[k] + shift[k]))
         .map((back, k) => mean[k] + back);
     });
   };
