@@ -15,7 +15,7 @@ from keras import ops
 import eamlab as el
 from eamlab.composition import gaussian, summed
 from eamlab.composition.groups import auto_group_sizes, split_subjects, summarize_groups
-from eamlab.composition.posterior import AUTO_STEPS
+from eamlab.composition.posterior import SINGLE_STEPS
 from eamlab_book.network_file import engine_scripts, network_script, script_path, study_script
 from eamlab_book.widgets.widget import script_folder
 
@@ -387,7 +387,7 @@ return (await engine.run(engine.gaussianComposition(groups, options))).z"""
 def test_rounded_weights_move_a_posterior_of_200_people_by_little(
     javascript, workflows, model, monkeypatch, n_trials
 ):
-    workflow, draws, steps = workflows["global"], 64, AUTO_STEPS[1]
+    workflow, draws, steps = workflows["global"], 64, SINGLE_STEPS
     study, shape = el.simulate(model, 200, n_trials, seed=8), (2 * steps + 1, draws, -1)
     noise = np.random.default_rng(2).standard_normal(
         (*shape[:2], len(model.prior.names)), dtype="float32"

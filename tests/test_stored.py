@@ -22,7 +22,7 @@ NETWORKS = {
     "grades.json": {"global", "global-pooled"},
     "grades_laboratory.json": {"laboratory", "laboratory-local"},
     "grades_two-conditions.json": {"two-conditions", "two-conditions-local"},
-    "levers.json": {"global"},
+    "levers.json": {"global", "local"},
     "readme_figure.json": {"global"},
     "sbc_composed.json": {"global"},
     "sbc_composed_laboratory.json": {"laboratory"},

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from eamlab.composition.posterior import AUTO_STEPS, MANY_STEPS
+from eamlab.composition.posterior import SEVERAL_STEPS, SINGLE_STEPS
 from eamlab.hierarchical import Hierarchy, PersonPosterior, PopulationSummary
 from eamlab.networks import AnchoredDiffusionModel
 from eamlab.study import Study
@@ -187,8 +187,7 @@ def _global_description(network: Any, summary: Any) -> dict[str, Any]:
         "members": _mlp(summary.person_net),
         **_hierarchical_description(summary.person),
         "schedule": {k: schedule[k] for k in ("min_log_snr", "max_log_snr", "shift")},
-        "steps": [[most, steps] for most, steps in AUTO_STEPS.items()],
-        "many_steps": MANY_STEPS,
+        "steps": {"single": SINGLE_STEPS, "several": SEVERAL_STEPS},
     }
 
 

@@ -134,8 +134,9 @@ def certify(
         Draws of each simulated study; only their mean counts.
     correct : bool, default False
         Whether to shift the draws by the predicted bias, less what of it may be chance (the
-        positive-part rule of James and Stein), and to stretch them where the predicted width
-        differs by more than a quarter, and by more than chance.
+        positive-part rule of James and Stein, for each parameter by its own error or by those of
+        all, whichever is larger), and to stretch them where the predicted width differs by more
+        than a quarter, and by more than chance.
     until : float, optional
         A round ends early once the simulations' own part of every `bias_se` is at most this, in
         composed sds; 20 studies are the least, and `n_studies` the most.
@@ -198,7 +199,8 @@ def certify(
         # Three standard errors of a log sd from so many studies.
         sure_of = max(np.log(1.25), 3.0 / np.sqrt(2.0 * len(points)))
         stretch = np.where(np.abs(np.log(ratio)) > sure_of, ratio, 1.0)
-        sure = np.clip(1.0 - (table["bias_se"] / table["bias"]).to_numpy() ** 2, 0.0, 1.0)
+        z = (table["bias"] / table["bias_se"]).to_numpy() ** 2
+        sure = np.clip(1.0 - 1.0 / np.maximum(z, z.mean()), 0.0, 1.0)
         moved = mean - sure * (mean - center) + stretch * (values - mean)
         columns = dict(zip(model.prior.names, moved.T, strict=True))
         how: dict[str, Any] = {"settings": draws.settings, "diagnostics": draws.diagnostics}

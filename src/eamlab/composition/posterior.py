@@ -40,12 +40,10 @@ PRIOR_SCORES = ("diffused", "weighted")
 _ADAPTIVE = ("two_step_adaptive", "rk45", "tsit5")
 _METHODS = ("auto", "gaussian", "euler_maruyama", "sea", "shark", "langevin", "euler", *_ADAPTIVE)
 _SUMMED = ("mini_batch_size", "d0", "d1", "use_jac", "prior")
-AUTO_STEPS = {1: 46, 10: 24}
-"""Steps of the Gaussian composition of up to so many groups, chosen on validation studies by
-``make results ARGS=tuning``; `MANY_STEPS` of more. A single group is sampled best with many
-steps; of several the very low noise levels, on which many steps dwell, are learned less well than
-the rest, and for many groups few steps are too coarse."""
-MANY_STEPS = 46
+SINGLE_STEPS, SEVERAL_STEPS = 46, 24
+"""Steps of the Gaussian composition of a single group, and of several, chosen on validation studies
+by ``make results ARGS=tuning``: of several the very low noise levels, on which many steps dwell,
+are learned less well than the rest."""
 _MANY_GROUPS = 20
 _DRAWS_BATCH = 2_000
 """Draws made at once from single groups; bounds the memory of the solver at about 0.2 GB."""
@@ -132,9 +130,9 @@ def compose(
         (`mini_batch_size`, `d0`, `d1`, `use_jac`, `prior`), whatever its value; then it is
         "euler_maruyama".
     steps : int or "adaptive", optional
-        Number of steps; by default those of `AUTO_STEPS` for "gaussian", "adaptive" where the
-        solver can, else 100 for up to 20 groups and 300 for more: the summed score grows with the
-        number of terms, and with it the stiffness of the reverse diffusion.
+        Number of steps; by default `SINGLE_STEPS` or `SEVERAL_STEPS` for "gaussian", "adaptive"
+        where the solver can, else 100 for up to 20 groups and 300 for more: the summed score grows
+        with the number of terms, and with it the stiffness of the reverse diffusion.
     use_jac : bool, optional
         BayesFlow's precision-weighted composition by the Jacobian of the score, for few groups.
     prior : {"diffused", "weighted"}, optional
@@ -345,7 +343,7 @@ def _summed_options(given: dict[str, Any], n_groups: int) -> dict[str, Any]:
 def default_steps(method: str, n_groups: int) -> int | str:
     """Return the steps of a method that `compose` takes by default."""
     if method == "gaussian":
-        return next((steps for most, steps in AUTO_STEPS.items() if n_groups <= most), MANY_STEPS)
+        return SINGLE_STEPS if n_groups == 1 else SEVERAL_STEPS
     if method in _ADAPTIVE:
         return "adaptive"
     return 300 if n_groups > _MANY_GROUPS else 100

@@ -655,8 +655,7 @@
   const gaussianComposition = (groups, { steps, ...options } = {}) => {
     const { network, anchors, count } = groups;
     const d = network.dim;
-    const most = steps ??
-      (network.steps.find(([groupsAtMost]) => count <= groupsAtMost)?.[1] ?? network.many_steps);
+    const most = steps ?? network.steps[count === 1 ? "single" : "several"];
     checkCounts({ steps: most });
     const [first, last] = LOG_SNR;
     const levels = Array.from({ length: most }, (_, i) =>
