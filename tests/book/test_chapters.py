@@ -18,9 +18,7 @@ from nbclient import NotebookClient
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 MEMORY_LIMIT_MB = 1500  # hosted sessions have 2 GB, JupyterLab included
-CELL_TIMEOUT_S = 150
-"""No cell takes half of it; so long nbclient waits for the answer of a cell with an Output widget
-where it has missed it, as happens on a busy machine."""
+CELL_TIMEOUT_S = 600
 
 pytestmark = pytest.mark.book
 
