@@ -103,7 +103,7 @@ def test_the_method_depends_on_what_is_given_and_not_on_its_value(
 
 def test_steps_are_those_that_the_docstring_says_at_both_ends_of_each_range():
     steps = posterior.default_steps
-    assert [steps("gaussian", n) for n in (1, 2, 10, 11)] == [46, 24, 24, 46]
+    assert [steps("gaussian", n) for n in (1, 2, 200)] == [46, 24, 24]
     assert [steps("euler_maruyama", n) for n in (1, 20, 21)] == [100, 100, 300]
     assert steps("rk45", 1) == "adaptive"
 

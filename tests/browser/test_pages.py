@@ -20,7 +20,7 @@ LIGHT = """(selector) => {
     const light = (rgb) => rgb.match(/[0-9]+/g).slice(0, 3).reduce((a, b) => a + +b, 0) / 765;
     return [light(color), light(backgroundColor)];
 }"""
-MOST = {"book/index.html": 1_700_000, "book/part/widgets.html": 2_270_000}
+MOST = {"book/index.html": 1_700_000, "book/part/widgets.html": 2_460_000}
 """Bytes of a page's first load, its own file not counted: with formulas, and with the network."""
 
 
