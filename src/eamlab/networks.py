@@ -13,11 +13,7 @@ from typing import Any, NamedTuple
 from eamlab.backend import keras
 
 import numpy as np
-from bayesflow.networks import (
-    DiffusionModel,
-    SetTransformer,
-    SummaryNetwork,
-)
+from bayesflow.networks import DiffusionModel, SetTransformer, SummaryNetwork
 from bayesflow.networks.inference.diffusion.schedules import CosineNoiseSchedule
 from bayesflow.types import Tensor
 from bayesflow.utils import weighted_mean
@@ -456,7 +452,7 @@ def gaussian_size(dim: int) -> int:
     return 2 * dim + dim * (dim - 1) // 2
 
 
-def _gaussian(values: Tensor, dim: int, known: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
+def _gaussian(values: Tensor, dim: int, known: Tensor) -> tuple[Tensor, Tensor]:
     """Read mean and precision I + A A^T, at least that of a prior N(0, I), from the first values.
 
     Where `known` is zero they are those of the prior.

@@ -16,7 +16,15 @@ from eamlab_book.network_file import network_script
 from eamlab_book.results.workshop import Result, Workshop
 from eamlab_book.stored import check_record, command, sha256_of, write_whole
 
-__all__ = ["Training", "check_network", "check_script", "make_network", "make_script"]
+__all__ = [
+    "Training",
+    "check_network",
+    "check_script",
+    "checkpoints",
+    "make_network",
+    "make_script",
+    "train_on",
+]
 
 
 @dataclass(frozen=True)
@@ -32,10 +40,8 @@ class Training:
 def make_network(workshop: Workshop, result: Result) -> None:
     """Train a network, and put weights and card where they belong."""
     settings: Training = result.settings
-    folder, out = (
-        workshop.path(result.files[0]).parent,
-        checkpoints(workshop, result.name, settings),
-    )
+    folder = workshop.path(result.files[0]).parent
+    out = checkpoints(workshop, result.name, settings)
     train_on(workshop, settings, out, folder, name=result.name, people=next(iter(result.needs), ""))
     for file in reversed(result.files):  # the card last: it says that the weights are there
         target = workshop.path(file)

@@ -376,7 +376,7 @@
   // ------------------------------------------------------------------------ people and population
 
   /** Mean and precision I + A A' that stand in the first of `values`, times `known`. */
-  const gaussian = (values, d, known = 1) => {
+  const gaussian = (values, d, known) => {
     const mean = Float64Array.from({ length: d }, (_, i) => known * values[i]);
     const precision = squared(values, d, (v) => known * Math.exp(v));
     for (let i = 0; i < d; i++) precision[i * d + i] += 1;
