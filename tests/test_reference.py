@@ -507,3 +507,45 @@ def test_ten_thousand_subjects():
     assert np.all(np.abs(z) < 4.0), z
     known = np.array([0.0061, 0.0011, 0.0040, 0.014, 0.028, 0.0074, 0.0137])
     np.testing.assert_allclose(values(posterior.sd), known, rtol=0.25)
+
+
+AROUND = """
+import os
+import numpy as np
+from eamlab.reference import posterior, quadrature, tables
+if "NUMBA_CACHE_DIR" in os.environ:  # before anything is compiled
+    quadrature._N_ALPHA, quadrature._ALPHA_STEP = 24, quadrature._ALPHA_STEP / 2
+    tables._T0_STEP, tables._PILOT_SHAPE = tables._T0_STEP / 2, (32, 28)
+    tables._WINDOW_CUT, tables._DEGREE_DIGITS = 20.0, 15.0
+from eamlab.model.eam import EAM
+from eamlab_book.report_card import STRATIFIED
+from eamlab_book.results.models import graded
+from eamlab_book.results.workshop import Workshop
+from eamlab_book.stored import load_stored
+index, names = int(os.environ["STUDY"]), posterior.coordinates(EAM).names
+rows = load_stored("keys.json", STRATIFIED)["rows"]
+key = next(row for row in rows if (row["J"], row["study"]) == (10_000, index))
+mean, sd = (np.array([key[k][name] for name in names]) for k in ("mean", "sd"))
+people = posterior.subjects_of(graded(Workshop(), STRATIFIED, 10_000, index))
+domain = posterior.domain_of(EAM).around(mean, sd)
+likelihood = posterior._likelihood(people, EAM, domain, 0.0, False)
+points = mean + sd * np.random.default_rng(5).standard_normal((40, len(names)))
+print("values", *likelihood(points).tolist())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("index", [0, 8, 16, 24, 29])  # the last two with extreme spreads
+def test_twice_as_many_nodes_change_nothing_at_ten_thousand(index, python, tmp_path):
+    """Log likelihoods that differ with an sd of d over a posterior move its means by d sds at most.
+
+    By the inequality of Cauchy and Schwarz: a mean's shift, in sds, is its correlation with the
+    difference times the difference's sd.
+    """
+    usual, finer = (
+        np.array(python(AROUND, STUDY=str(index), **more).stdout.split("values")[1].split(), float)
+        for more in ({"NUMBA_CACHE_DIR": None}, {"NUMBA_CACHE_DIR": str(tmp_path)})
+    )
+    assert np.abs(finer - usual).max() > 0.0  # the nodes were others
+    assert (finer - usual).std() < 0.01
