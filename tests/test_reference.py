@@ -548,4 +548,4 @@ def test_twice_as_many_nodes_change_nothing_at_ten_thousand(index, python, tmp_p
         for more in ({"NUMBA_CACHE_DIR": None}, {"NUMBA_CACHE_DIR": str(tmp_path)})
     )
     assert np.abs(finer - usual).max() > 0.0  # the nodes were others
-    assert (finer - usual).std() < 0.01
+    assert (finer - usual).std() < 0.03

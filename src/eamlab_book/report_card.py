@@ -60,6 +60,7 @@ __all__ = [
     "composition_table",
     "discretization_table",
     "exact_sbc",
+    "forecast_table",
     "exact_sbc_name",
     "grade_frame",
     "grade_table",
@@ -438,7 +439,7 @@ class ModelKeySettings:
 
 
 STRATIFIED = ModelKeySettings(
-    {10: 60, 100: 60, 1000: 60, 10_000: 30}, (30, 30), extreme=8, seed=4_900_000
+    {10: 60, 100: 60, 1000: 60, 10_000: 30, 100_000: 3}, (30, 30), extreme=8, seed=4_900_000
 )
 """Studies in which no population is left out because it is rare, nor because its exact posterior
 takes long; certificates are graded on them."""
@@ -468,9 +469,14 @@ MODEL_GRADES = {
 
 @dataclass(frozen=True)
 class CertificateSettings:
-    """What made the certificates of the stratified studies, composed as recommended."""
+    """What made the certificates of the stratified studies, composed as recommended.
+
+    ``n_studies`` are simulated and composed; ``scored``, or as many as have 60 groups, are for the
+    forecast by excess scores.
+    """
 
     n_studies: int = 60
+    scored: int = 20
     rounds: int = 2
     num_samples: int = 200
     seed: int = 5_600_000
@@ -485,13 +491,14 @@ def certificate_frame() -> pd.DataFrame:
     DataFrame
         One row per J, study and parameter, in exact sds: the forecast ``bias`` with its standard
         error ``bias_se``, the ``true`` one, and the one left after the correction, ``corrected``;
-        the sd ratio before and after it, ``sd_ratio`` and ``corrected_ratio``; ``seconds`` per
-        study.
+        the sd ratio before and after it, ``sd_ratio`` and ``corrected_ratio``; the forecast by
+        excess scores, ``score``, with its standard error ``score_se``; ``seconds`` and
+        ``score_seconds`` per study.
     """
     rows = load_stored("certificates.json", CertificateSettings())["rows"]
     return pd.DataFrame(
         [
-            {"J": r["J"], "study": r["study"], "parameter": name, "seconds": r["seconds"]} | values
+            {k: v for k, v in r.items() if k != "parameters"} | {"parameter": name} | values
             for r in rows
             for name, values in r["parameters"].items()
         ]
@@ -533,6 +540,30 @@ def certificate_table() -> pd.DataFrame:
     return pd.DataFrame(rows).set_index(["J", "draws"])
 
 
+def forecast_table() -> pd.DataFrame:
+    """Compare the two forecasts of `certificate_frame`, a row per J.
+
+    Returns
+    -------
+    DataFrame
+        Root mean squares over studies and parameters, in exact sds: of the ``true`` bias, and of
+        what is left of it when a forecast is taken away, the one by ``compositions`` or the one
+        by ``scores``; the shares of true biases inside either's 90 % intervals, and the median
+        seconds of the scores.
+    """
+    rows = {}
+    for n_subjects, part in certificate_frame().groupby("J"):
+        left = {"compositions": part["bias"] - part["true"], "scores": part["score"] - part["true"]}
+        se = {"compositions": part["bias_se"], "scores": part["score_se"]}
+        rows[n_subjects] = (
+            {"true": part["true"].pow(2).mean() ** 0.5}
+            | {k: v.pow(2).mean() ** 0.5 for k, v in left.items()}
+            | {f"{k} hold": (v.abs() < 1.645 * se[k]).mean() for k, v in left.items()}
+            | {"seconds": part["score_seconds"].median()}
+        )
+    return pd.DataFrame.from_dict(rows, "index").rename_axis("J")
+
+
 COMPOSITIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "ours": ("compose", {}),
     "ours, residuals of a mini-batch": ("control_variate", {}),
@@ -560,7 +591,11 @@ class CompositionSettings:
     num_samples: int = 200
     seed: int = 1
     mini_batch_size: int = 10
-    designs: tuple[tuple[int, int, int], ...] = ((100, 20, 6), (1000, 200, 6))
+    designs: tuple[tuple[int, int, int], ...] = (
+        (100, 20, 6),
+        (1000, 200, 6),
+        (10_000, 200, 4),
+    )
     left_out: tuple[tuple[str, int], ...] = ()
 
 
@@ -677,6 +712,7 @@ _RAGGED = (10, 30, 60, 120, 300)
 EXACT_SBC: dict[tuple[str, int], SBCSettings] = {
     ("EAM", 5): SBCSettings(),
     ("EAM", 100): SBCSettings(200, 100, seed=990_100),
+    ("EAM", 1000): SBCSettings(100, 1000, seed=992_000),
     ("LABORATORY", 5): SBCSettings(300, 5, _RAGGED, 991_000, model="LABORATORY"),
 }
 """Calibrations of the exact posterior, by the model's name and the number of subjects."""

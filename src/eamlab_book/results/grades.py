@@ -48,6 +48,7 @@ __all__ = [
     "composed_ranks",
     "discretized_z",
     "exact_moments",
+    "forecast_by_scores",
     "grade_recipe",
     "make_certificates",
     "make_compositions",
@@ -141,9 +142,18 @@ def grade_recipe(
 def make_certificates(workshop: Workshop, result: Result) -> dict[str, Any]:
     """Return what a certificate says of each stratified study, beside its grade."""
     settings: CertificateSettings = result.settings
-    one = workshop.remember(certified, "global")
-    keys = workshop.stored("keys", settings.keys)["rows"]
-    return {"rows": [one(settings, key) for key in tqdm(keys, "certificates")]}
+    one, quick = (workshop.remember(f, "global") for f in (certified, forecast_by_scores))
+    rows = []
+    for key in tqdm(workshop.stored("keys", settings.keys)["rows"], "certificates"):
+        n_studies = settings.keys.studies[key["J"]]
+        # Others may come and go.
+        only = replace(settings, keys=replace(settings.keys, studies={key["J"]: n_studies}))
+        row, scores = one(only, key), quick(only, key)
+        row["score_seconds"] = scores["seconds"]
+        for name, values in row["parameters"].items():
+            values |= scores["parameters"][name]
+        rows.append(row)
+    return {"rows": rows}
 
 
 def exact_moments(workshop: Workshop) -> dict[int, list[dict[str, tuple[float, float]]]]:
@@ -185,6 +195,26 @@ def certified(
         parameters[name] = {k: round(float(v), 4) for k, v in values.items()}
     row = {k: key[k] for k in ("J", "study")} | {"seconds": round(seconds, 2)}
     return row | {"parameters": parameters}
+
+
+def forecast_by_scores(
+    workshop: Workshop, settings: CertificateSettings, key: dict[str, Any]
+) -> dict[str, Any]:
+    """Return what excess scores forecast of a composed study, in exact sds."""
+    study = graded(workshop, settings.keys, key["J"], key["study"])
+    workflow = workshop.network("global")
+    draws = compose(workflow, study, num_samples=settings.num_samples, seed=1, check=False)
+    n_studies = max(settings.scored, 60 // draws.diagnostics["n_groups"])
+    found = certify(
+        workflow, draws, study, method="score", n_studies=n_studies,
+        seed=settings.seed + key["study"], progress=False,
+    )  # fmt: skip
+    parameters = {}
+    for name, forecast in found.table.iterrows():
+        unit = draws.sd[name] / key["sd"][name]
+        values = {"score": forecast["bias"] * unit, "score_se": forecast["bias_se"] * unit}
+        parameters[name] = {k: round(float(v), 4) for k, v in values.items()}
+    return {"seconds": round(found.seconds, 2), "parameters": parameters}
 
 
 def make_compositions(workshop: Workshop, result: Result) -> dict[str, Any]:
