@@ -92,6 +92,9 @@ def test_the_readme_composes_beside_jax(python):
         "import eamlab as el\n"
         "study = el.simulate(el.EAM, 12, 20, seed=1)\n"
         "draws = el.compose(el.load_pretrained('global'), study, num_samples=50, seed=1)\n"
+        "assert np.isfinite(draws.array).all()\n"
+        "from eamlab_book.widgets.composition import Sampler, Settings\n"
+        "draws, _ = Sampler(num_samples=20).draw(Settings('sum', 20, 5, 2, 0.5, 0.5, 20), seed=1)\n"
         "assert np.isfinite(draws.array).all()"
     )
     python(code, KERAS_BACKEND=None)

@@ -104,7 +104,9 @@ def by_grid(study, group, n=61, reach=7.5):
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 1.0])
-@pytest.mark.parametrize("n_trials", [10, 60, 300])
+@pytest.mark.parametrize(
+    "n_trials", [10, 60, 300, 3000, pytest.param(10_000, marks=pytest.mark.slow)]
+)
 def test_likelihood_is_right(n_trials, share):
     for study, group in persons(3, n_trials, 3, share):
         assert abs(log_likelihood(study, MODEL, group)[0] - by_grid(study, group)) < 0.01

@@ -26,7 +26,6 @@ from eamlab_book.exercises import (
     Feedback,
     Mistake,
     answers,
-    cases,
     check,
     exercises,
     progress,
@@ -160,10 +159,8 @@ def test_quick_questions_and_length(file):
 
 
 @each
-def test_an_answer_that_is_the_expected_one_is_told_so(exercise):
-    feedback = check(exercise.id, exercise.expected())
-    assert feedback.correct, feedback
-    assert feedback.message == exercise.right
+def test_a_right_answer_is_told_so(exercise):
+    assert check(exercise.id, exercise.expected()).message == exercise.right
 
 
 class Code(NamedTuple):
@@ -309,17 +306,20 @@ def test_mistakes_have_their_own_message(exercise):
     assert len(set(messages)) == len(messages)
 
 
+# Found by simulation, or by eye, where honest answers scatter.
+ROUGH = ("2.6", "4.3", "4.4", "5.2", "5.4", "8.1", "9.5", "11.5")
+
+
 @pytest.mark.parametrize("exercise", NUMERIC, ids=lambda e: e.id)
-@pytest.mark.parametrize("side", (-1, 1))
-def test_an_answer_beyond_the_tolerance_is_wrong(exercise, side):
+def test_three_digits_are_right_and_a_few_percent_off_are_not(exercise):
     right = normalized(exercise, exercise.expected(), exercise.expected())
-    tolerance = np.reshape(cases(exercise.id)[0].tolerance, np.shape(right))
-    atol = exercise.atol() if callable(exercise.atol) else exercise.atol
-    np.testing.assert_allclose(tolerance, atol + exercise.rtol * np.abs(right))  # as declared
-    assert check(exercise.id, right + side * 0.9 * tolerance).correct
-    feedback = check(exercise.id, right + side * 1.2 * tolerance)
-    assert not feedback.correct
-    assert feedback.message
+    rounded = [float(f"{x:.3g}") for x in np.ravel(right)]
+    assert check(exercise.id, np.reshape(rounded, np.shape(right))).correct
+    off = 0.15 if exercise.id in ROUGH else 0.03
+    for side in (-1, 1):
+        feedback = check(exercise.id, right * (1 + side * off))
+        assert not feedback.correct
+        assert feedback.message
 
 
 @pytest.mark.parametrize(

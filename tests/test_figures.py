@@ -147,7 +147,7 @@ def test_colors_stand_out_from_the_background(role):
     figures.use_style()
     background = luminance(plt.rcParams["figure.facecolor"])
     plt.rcdefaults()
-    assert (background + 0.05) / (luminance(PALETTE[role]) + 0.05) > 2.2
+    assert (background + 0.05) / (luminance(PALETTE[role]) + 0.05) > 2.5
 
 
 def test_labels_are_the_priors_symbols(exact):
@@ -194,6 +194,16 @@ def test_posterior_densities_integrate_to_one_and_sit_at_the_draws(exact):
             assert np.trapezoid(y, x) == pytest.approx(1.0, abs=0.02)
             assert np.trapezoid(x * y, x) == pytest.approx(p.mean + center * p.sd, abs=0.02 * p.sd)
     assert labels(figure) == {"a", "b", "prior"}
+
+
+def test_the_gray_posterior_is_the_exact_one():
+    figure = figures.posterior_figure(draws_around(0.2, 0.1), exact=draws_around(-0.2, 0.1))
+    for ax, p in zip(figure.axes, PRIOR.parameters, strict=False):
+        (gray,) = ax.collections
+        x, y = gray.get_paths()[0].vertices.T
+        assert x[y.argmax()] == pytest.approx(p.mean - 0.2 * p.sd, abs=0.06 * p.sd)
+        x, y = ax.lines[0].get_data()
+        assert x[y.argmax()] == pytest.approx(p.mean + 0.2 * p.sd, abs=0.06 * p.sd)
 
 
 def test_posterior_prior_line_is_the_prior():

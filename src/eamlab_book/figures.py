@@ -64,7 +64,7 @@ __all__ = [
 PALETTE = {
     "composed": "#0072B2",  # blue
     "exact": "#8C8C8C",
-    "prior": "#56B4E9",  # sky blue
+    "prior": "#2F87B8",  # sky blue, dark enough for a thin line
     "truth": "#1A1A1A",
     "lower": "#CC79A7",  # reddish purple
     "upper": "#009E73",  # bluish green
