@@ -179,9 +179,11 @@ def faults_at(browser, base: str, name: str, screens: Iterable[str] = ()) -> Ite
         try:
             page.goto(base + name)
             page.wait_for_load_state()
-            page.evaluate(READY)
+            if screens:
+                yield from examine(page, screens)
+            else:
+                page.evaluate(READY)
             yield from page.evaluate(LINKS)
-            yield from examine(page, screens)
         except Error as error:  # it does not come to rest, or leads away
             yield str(error).splitlines()[0]
     yield from (f"asks for {address}" for address in watch.remote)

@@ -10,30 +10,48 @@ SRC = Path(__file__).parents[1] / "src"
 NETWORKS = ("composition.posterior", "composition.summed", "networks", "training", "workflows")
 
 
-@pytest.mark.parametrize("setting", [None, ""])
-def test_tensorflow_is_chosen_although_jax_is_installed(python, tmp_path, setting):
+def test_tensorflow_is_chosen_although_jax_is_installed_and_float64_refused_until_changed(
+    python, tmp_path
+):
     (tmp_path / "jax.py").write_text("raise ImportError('jax was chosen')", encoding="utf-8")
+    (tmp_path / "keras.json").write_text('{"floatx": "float64"}', encoding="utf-8")
     run = python(
         "import os\n"
-        "from eamlab.workflows import bf, load_pretrained\n"
+        "import eamlab as el\n"
+        "try:\n"
+        "    el.load_pretrained\n"
+        "except ValueError as error:\n"
+        "    print(error)\n"
         "import keras\n"
-        "assert keras.backend.backend() == os.environ['KERAS_BACKEND'] == 'tensorflow'",
-        path=[tmp_path], KERAS_BACKEND=setting,
+        "assert keras.backend.backend() == os.environ['KERAS_BACKEND'] == 'tensorflow'\n"
+        "keras.config.set_floatx('float32')\n"
+        "el.load_pretrained('global')",
+        path=[tmp_path], KERAS_BACKEND=None, KERAS_HOME=str(tmp_path),
     )  # fmt: skip
     assert "backend selection failed" not in run.stderr
+    assert "need Keras' floatx 'float32', got 'float64': call keras.config.set_floatx" in run.stdout
 
 
-@pytest.mark.parametrize("name", ["torch", "jax"])
-def test_another_backend_is_refused_before_it_is_looked_for(python, name):
+def test_an_empty_setting_is_none(python, tmp_path):
+    """And the choice is made before Keras and BayesFlow are imported; these are stand-ins."""
+    chosen = "import os\nassert os.environ['KERAS_BACKEND'] == 'tensorflow'\n"
+    keras = f"{chosen}class config:\n    floatx = staticmethod(lambda: 'float32')\n"
+    (tmp_path / "keras.py").write_text(keras, encoding="utf-8")
+    (tmp_path / "bayesflow.py").write_text(chosen, encoding="utf-8")
+    python("import eamlab.backend", path=[tmp_path], KERAS_BACKEND="")
+
+
+def test_another_backend_is_refused_before_it_is_looked_for(python):
     code = (
-        "import importlib\n"
-        f"for module in {NETWORKS}:\n"
-        "    try: importlib.import_module(f'eamlab.{module}')\n"
-        "    except ValueError as error: print(error)"
+        "import importlib, os\n"
+        "for os.environ['KERAS_BACKEND'] in ('torch', 'jax'):\n"
+        f"    for module in {NETWORKS}:\n"
+        "        try: importlib.import_module(f'eamlab.{module}')\n"
+        "        except ValueError as error: print(error)"
     )
-    said = python(code, KERAS_BACKEND=name).stdout.splitlines()
-    assert len(said) == len(NETWORKS)
-    for line in said:
+    said = python(code).stdout.splitlines()
+    names = [name for name in ("torch", "jax") for _ in NETWORKS]
+    for line, name in zip(said, names, strict=True):
         assert line.startswith(f"eamlab's networks need Keras' backend 'tensorflow', got '{name}'")
         assert "os.environ['KERAS_BACKEND'] = 'tensorflow'" in line
 
@@ -55,22 +73,6 @@ def test_the_command_line_says_it_in_one_sentence(python):
     run = python(code, check=False, KERAS_BACKEND="torch")
     assert run.returncode == 2
     assert run.stderr.startswith("eamlab: ") and run.stderr.count("\n") == 1
-
-
-def test_float64_is_refused_until_it_is_changed(python, tmp_path):
-    (tmp_path / "keras.json").write_text('{"floatx": "float64"}', encoding="utf-8")
-    code = (
-        "import eamlab as el\n"
-        "try:\n"
-        "    el.load_pretrained\n"
-        "except ValueError as error:\n"
-        "    print(error)\n"
-        "import keras\n"
-        "keras.config.set_floatx('float32')\n"
-        "el.load_pretrained('global')"
-    )
-    run = python(code, KERAS_HOME=str(tmp_path))
-    assert "need Keras' floatx 'float32', got 'float64': call keras.config.set_floatx" in run.stdout
 
 
 def test_every_module_takes_keras_and_bayesflow_from_the_backend():

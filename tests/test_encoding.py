@@ -3,8 +3,6 @@
 import ast
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
 START = """
 import locale, warnings
@@ -35,10 +33,9 @@ assert main(["info"]) == 0
 WEIGHTS = "el.load_pretrained('local')"
 
 
-@pytest.mark.parametrize("code", [WIDGETS + DATA, WEIGHTS], ids=["stored", "weights"])
-def test_every_kind_of_file_is_read_in_another_locale(python, code):
+def test_every_kind_of_file_is_read_in_another_locale(python):
     locale = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "POSIX"}
-    python(START + code, options=["-X", "warn_default_encoding"], **locale)
+    python(START + WIDGETS + DATA + WEIGHTS, options=["-X", "warn_default_encoding"], **locale)
 
 
 def test_no_call_leaves_the_encoding_open():

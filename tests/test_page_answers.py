@@ -54,7 +54,7 @@ def test_data_for_a_page_are_json_as_browsers_read_it():
 @needs_node
 @pytest.mark.parametrize(("value", "given"), [(2.5, [2.0, 3.0]), (0.35, [0.3, 0.4])])
 def test_a_half_may_be_rounded_either_way(monkeypatch, value, given):
-    exercise = replace(exercises()["1.5"], id="1.99", expected=lambda: value, mistakes=(), rtol=0.0)
+    exercise = replace(exercises()["1.5"], id="1.99", expected=lambda: value, mistakes={}, rtol=0.0)
     monkeypatch.setitem(exercises(), "1.99", exercise)
     found = run(
         "return inputs[1].map((x) => eamlab.judge(inputs[0], [x]).message)",

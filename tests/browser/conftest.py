@@ -92,8 +92,10 @@ def visit(watched: Callable, address: str) -> Iterator[Callable]:
     assert [error for watch in watches for error in watch.errors] == []
 
 
-@pytest.fixture(scope="module")
-def lab(chromium, tmp_path_factory: pytest.TempPathFactory) -> Iterator[lab_server.Server]:
+@pytest.fixture(scope="session")
+def lab(
+    chromium_program: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[lab_server.Server]:
     """A running JupyterLab; notebooks belong into ``lab.folder``."""
     if not importlib.util.find_spec("jupyterlab"):
         pytest.skip("JupyterLab is not installed")

@@ -1,106 +1,15 @@
 """Exercises, quick questions and predictions, answered in a page without a kernel."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-import check_pages
 import pytest
-from small_book import build_book, jupyter_book
 
 from eamlab_book.exercises import check
 
 pytestmark = pytest.mark.browser
 
-PAGE = r"""# 1. A chapter
-
-**A. None and none is …**
-
-```{dropdown} a) … some.
-No. Count.
-```
-
-```{dropdown} b) … none.
-Yes. So it was.
-```
-
-```{admonition} Try before you read on
-:class: predict
-Is {math}`\nu` positive?
-```
-
-It is.
-
-## Exercises
-
-**B. Two and two is …**
-
-```{dropdown} a) … four.
-Yes. As before.
-```
-
-```{dropdown} b) … five.
-No. Count.
-```
-
-**C. One and one is …**
-
-```{dropdown} a) … one.
-No. Count.
-```
-
-```{dropdown} b) … two.
-Yes. So it is.
-```
-
-```{exercise-start} 1.1 Other units · check your understanding
-:label: ex-1-1
-:nonumber:
-```
-What are they?
-```{exercise-end}
-```
-
-```{exercise-start} 1.5 A step · check your understanding
-:label: ex-1-5
-:nonumber:
-```
-How small?
-```{exercise-end}
-```
-
-```{exercise-start} 3.5 An anchor · project
-:label: ex-3-5
-:nonumber:
-```
-a), b) or c)?
-```{exercise-end}
-```
-"""
 NAME = "book/01_chapter.html"
-
-
-@pytest.fixture(scope="module")
-def folder(chromium_program, tmp_path_factory) -> Path:
-    """The rendered pages."""
-    if not jupyter_book().exists():
-        pytest.skip("Jupyter Book is not installed")
-    base = tmp_path_factory.mktemp("answers")
-    (base / "source" / "book").mkdir(parents=True)
-    toc = "format: jb-book\nroot: book/01_chapter\n"
-    (base / "source" / "_toc.yml").write_text(toc, encoding="utf-8")
-    (base / "source" / "book" / "01_chapter.md").write_text(PAGE, encoding="utf-8")
-    return build_book(base / "source", base / "built")
-
-
-@pytest.fixture(params=["http", "file"])
-def address(request, folder) -> Iterator[str]:
-    """Where the page is: served, and on disk."""
-    if request.param == "file":
-        yield f"{folder.as_uri()}/"
-    else:
-        with check_pages.serve(folder.parent) as server:
-            yield f"{server}{folder.name}/"
 
 
 def test_answers_are_judged_kept_saved_and_forgotten(visit):
@@ -184,15 +93,7 @@ def test_what_was_kept_may_be_anything(visit):
         assert page.locator("form.eam-form").count() == 3, kept
 
 
-def test_forms_have_no_faults(chromium, folder):
-    with check_pages.serve(folder.parent) as server:
-        found = check_pages.faults_at(
-            chromium, f"{server}{folder.name}/", NAME, check_pages.SCREENS
-        )
-        assert list(found) == []
-
-
-def test_answers_do_not_stand_in_the_page(folder):
-    text = (folder / NAME).read_text(encoding="utf-8")
+def test_answers_do_not_stand_in_the_page(site):
+    text = (site / NAME).read_text(encoding="utf-8")
     message = check("1.1", [2.5, 1.2]).message
     assert message not in text and not re.search(r"You multiplied", text)

@@ -189,7 +189,7 @@ def test_bad_files_get_one_sentence_and_lose_nothing(open_lab, tmp_path):
     bad = {
         "paper.pdf": (b"%PDF-1.7 ...", "not a text file"),
         "book.xlsx": (b"PK\x03\x04", "not a text file"),
-        "large.csv": (b"subject,rt,response\n" + b"1,0.5,1\n" * 6_300_000, "50 MB.*20 MB"),
+        "large.csv": (b"subject,rt,response\n" + b"1,0.5,1\n" * 2_625_000, "21 MB.*20 MB"),
         "no_time.csv": (b"subject,trial,response\n1,1,1\n", "no rt column"),
         "empty.csv": (b"", "no rows"),
     }

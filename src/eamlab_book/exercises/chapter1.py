@@ -43,21 +43,16 @@ def _units(nu: float, alpha: float, text: str = "") -> Exercise:
         "check your understanding",
         "named",
         lambda: rescaled(1.0),
-        (
-            Mistake(
-                "You multiplied. With noise of 1 instead of 0.1 everything else grows, too.",
-                lambda: rescaled(-1.0),
+        {
+            "You multiplied. With noise of 1 instead of 0.1 everything else grows, too.": lambda: (
+                rescaled(-1.0)
             ),
-            Mistake(
-                "You divided by the variance of the noise; drift and bounds are in units of its "
-                "standard deviation.",
-                lambda: rescaled(2.0),
+            "You divided by the variance of the noise; drift and bounds are in units of its "
+            "standard deviation.": lambda: rescaled(2.0),
+            "These are still the numbers of the article, in units of its noise.": lambda: rescaled(
+                0.0
             ),
-            Mistake(
-                "These are still the numbers of the article, in units of its noise.",
-                lambda: rescaled(0.0),
-            ),
-        ),
+        },
         "Dividing the noise, the drift and the bounds by 0.1 together changes no choice and no "
         "time.",
         vary=_units_varied,
@@ -125,28 +120,20 @@ EXERCISES = (
         "code it",
         "function",
         lambda: _mean_rt,
-        (
-            Mistake(
-                "For a drift of zero your function divides 0 by 0. Find the limit and treat it as "
-                "a case of its own.",
+        {
+            "For a drift of zero your function divides 0 by 0. Find the limit and treat it as "
+            "a case of its own.": Mistake(
                 lambda: _formula,
                 matches=lambda given: bool(np.isnan(given).any()),
             ),
-            Mistake(
-                "This is the mean decision time: the non-decision time is missing.",
-                lambda: lambda nu, alpha, t0, beta: _mean_rt(nu, alpha, 0.0, beta),
+            "This is the mean decision time: the non-decision time is missing.": lambda: (
+                lambda nu, alpha, t0, beta: _mean_rt(nu, alpha, 0.0, beta)
             ),
-            Mistake(
-                "Right for a start in the middle only: at a drift of zero the mean depends on beta "
-                "as well.",
-                lambda: _at_zero(lambda alpha, t0, beta: t0 + alpha**2 / 4),
-            ),
-            Mistake(
-                "A walker without drift does not stop at once: at a drift of zero you return t0 "
-                "alone.",
-                lambda: _at_zero(lambda alpha, t0, beta: t0),
-            ),
-        ),
+            "Right for a start in the middle only: at a drift of zero the mean depends on beta as "
+            "well.": lambda: _at_zero(lambda alpha, t0, beta: t0 + alpha**2 / 4),
+            "A walker without drift does not stop at once: "
+            "at a drift of zero you return t0 alone.": lambda: _at_zero(lambda alpha, t0, beta: t0),
+        },
         "Without drift the mean decision time is α²β(1 − β), longest from the middle.",
         inputs=_mean_rt_inputs,
         call="f(nu, alpha, t0, beta)",
@@ -158,48 +145,35 @@ EXERCISES = (
         "code it",
         "sample",
         _signed,
-        (
-            Mistake(
-                "These are choices. Hand in the response times.",
+        {
+            "These are choices. Hand in the response times.": Mistake(
                 lambda: np.repeat([0.0, 1.0], 2500),
                 matches=lambda given: set(np.unique(given)) <= {0.0, 1.0},
             ),
-            Mistake(
-                "No time has a minus: give one to those of the lower bound.",
+            "No time has a minus: give one to those of the lower bound.": Mistake(
                 lambda: np.abs(_signed()),
                 matches=lambda given: bool((given > 0).all() and given.std() > 0.1),
             ),
-            Mistake(
-                "They end after a step or two: the drift is evidence per *second*, so a step adds "
-                "nu * dt.",
+            "They end after a step or two: the drift is evidence per *second*, so a step adds "
+            "nu * dt.": Mistake(
                 lambda: np.repeat([0.301, 0.302], 2500),
                 matches=lambda given: bool(np.abs(given).max() < BASE["t0"] + 0.02),
             ),
-            Mistake(
-                "All times are nearly alike: the noise of a step has the *variance* dt, so "
-                "multiply z by its root.",
+            "All times are nearly alike: the noise of a step has the *variance* dt, so "
+            "multiply z by its root.": Mistake(
                 lambda: np.random.default_rng(0).normal(0.9, 0.025, 5000),
                 matches=lambda given: bool(np.abs(given).std() < 0.1 * np.abs(given).mean()),
             ),
-            Mistake(
-                "These are decision times: add the non-decision time t0.",
-                lambda: _signed(t0=1e-9),
+            "These are decision times: add the non-decision time t0.": lambda: _signed(t0=1e-9),
+            "These are milliseconds; the book counts in seconds.": lambda: 1000 * _signed(),
+            "The drift is missing: both bounds are reached equally often.": lambda: _signed(nu=0.0),
+            "The walk starts at the lower bound: begin at beta * alpha.": lambda: _signed(
+                beta=1e-6
             ),
-            Mistake(
-                "These are milliseconds; the book counts in seconds.", lambda: 1000 * _signed()
+            "The walk starts at beta; begin at beta * alpha.": lambda: _signed(
+                beta=BASE["beta"] / BASE["alpha"]
             ),
-            Mistake("The drift is missing: both bounds are reached equally often.",
-                lambda: _signed(nu=0.0),
-            ),
-            Mistake(
-                "The walk starts at the lower bound: begin at beta * alpha.",
-                lambda: _signed(beta=1e-6),
-            ),
-            Mistake(
-                "The walk starts at beta; begin at beta * alpha.",
-                lambda: _signed(beta=BASE["beta"] / BASE["alpha"]),
-            ),
-        ),
+        },
         "Your walker and the library's make the same choices and times.",
         fewest=5000,
     ),
@@ -209,21 +183,16 @@ EXERCISES = (
         "explore",
         "named",
         _two_people,
-        (
-            Mistake(
-                "These are the boundary separations; go on to the probabilities of the upper "
-                "choice.",
-                lambda: {"able": _boundary(_ABLE, _MEAN), "hasty": _boundary(_HASTY, _MEAN)},
+        {
+            "These are the boundary separations; go on to the probabilities of the upper "
+            "choice.": lambda: {"able": _boundary(_ABLE, _MEAN), "hasty": _boundary(_HASTY, _MEAN)},
+            "You gave them 0.6 s to decide. The non-decision time is part of the 0.6 s.": lambda: (
+                _two_people(_MEAN + BASE["t0"])
             ),
-            Mistake(
-                "You gave them 0.6 s to decide. The non-decision time is part of the 0.6 s.",
-                lambda: _two_people(_MEAN + BASE["t0"]),
-            ),
-            Mistake(
-                "These are the probabilities of the lower bound.",
-                lambda: {k: 1 - p for k, p in _two_people().items()},
-            ),
-        ),
+            "These are the probabilities of the lower bound.": lambda: {
+                k: 1 - p for k, p in _two_people().items()
+            },
+        },
         "Equally fast, and one of them is right far more often: mean times alone say little.",
         rtol=0.005,
     ),
@@ -233,14 +202,12 @@ EXERCISES = (
         "check your understanding",
         "number",
         _step,
-        (
-            Mistake("Both bounds move out, so alpha grows by two shifts.", lambda: _step(1.0)),
-            Mistake(
-                "This is the root of the step: the shift goes with √dt, so square at the end.",
-                lambda: _step() ** 0.5,
-            ),
-            Mistake("This is in milliseconds; dt is in seconds.", lambda: 1000 * _step()),
-        ),
+        {
+            "Both bounds move out, so alpha grows by two shifts.": lambda: _step(1.0),
+            "This is the root of the step: "
+            "the shift goes with √dt, so square at the end.": lambda: _step() ** 0.5,
+            "This is in milliseconds; dt is in seconds.": lambda: 1000 * _step(),
+        },
         "About a tenth of a millisecond: ten times as many steps as usual, for one percent.",
     ),
     Exercise(
@@ -249,20 +216,14 @@ EXERCISES = (
         "explore",
         "choice",
         _first_noticed,
-        (
-            Mistake(
-                "Too few: the error of the mean is a fraction of its standard error there. Look at "
-                "the p-value of the stepped scheme.",
-                lambda: str(_TRIALS[0]),
-            ),
-            Mistake(
-                "Not quite: with this seed its p-value is still unsuspicious.",
-                lambda: str(_TRIALS[1]),
-            ),
-            Mistake("It is found out earlier than that.", lambda: str(_TRIALS[3])),
-        ),
+        {
+            "Too few: the error of the mean is a fraction of its standard error there. Look at the "
+            "p-value of the stepped scheme.": lambda: str(_TRIALS[0]),
+            "Not quite: with this seed its p-value is still unsuspicious.": lambda: str(_TRIALS[1]),
+            "It is found out earlier than that.": lambda: str(_TRIALS[3]),
+        },
         "Some hundred subjects of 30 trials: nothing you would see in one person, and far less "
         "than the studies of this book.",
         options=tuple(str(n) for n in _TRIALS),
     ),
-)  # fmt: skip
+)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from eamlab.model.conditions import in_condition
-from eamlab_book.exercises.exercise import Exercise, Mistake
+from eamlab_book.exercises.exercise import Exercise
 
 __all__ = ["EXERCISES"]
 
@@ -68,17 +68,14 @@ EXERCISES = (
         "check your understanding",
         "named",
         _both,
-        (
-            Mistake(
-                "You went a whole change to either side; the codes are -1/2 and +1/2.",
-                lambda: _both(1.0),
+        {
+            "You went a whole change to either side; the codes are -1/2 and +1/2.": lambda: _both(
+                1.0
             ),
-            Mistake(
-                "The change of the boundary is one of its logarithm: multiply by its exponential.",
-                _added,
-            ),
-            Mistake("The conditions are the wrong way round.", _turned),
-        ),
+            "The change of the boundary is one of its logarithm: "
+            "multiply by its exponential.": _added,
+            "The conditions are the wrong way round.": _turned,
+        },
         "She gathers evidence more slowly under the second condition, and asks for more of it.",
         rtol=0.002,
     ),
@@ -88,14 +85,13 @@ EXERCISES = (
         "check your understanding",
         "number",
         lambda: float(np.hypot(*_SDS)),
-        (
-            Mistake("Sds of independent errors do not add up; squares do.", lambda: sum(_SDS)),
-            Mistake(
-                "Errors do not cancel: the two groups know nothing of each other.",
-                lambda: _SDS[1] - _SDS[0],
+        {
+            "Sds of independent errors do not add up; squares do.": lambda: sum(_SDS),
+            "Errors do not cancel: the two groups know nothing of each other.": lambda: (
+                _SDS[1] - _SDS[0]
             ),
-            Mistake("This is the variance.", lambda: _SDS[0] ** 2 + _SDS[1] ** 2),
-        ),
+            "This is the variance.": lambda: _SDS[0] ** 2 + _SDS[1] ** 2,
+        },
         "Less than the sum: that is why intervals may overlap where the difference is clear.",
         rtol=0.002,
     ),
@@ -105,16 +101,16 @@ EXERCISES = (
         "code it",
         "named",
         _left,
-        (
-            Mistake(
-                "These are all rows of the two. Some have no time, no response, or a time of zero.",
-                lambda: {"accuracy": 5, "speed": 4},
+        {
+            "These are all rows of the two. Some have "
+            "no time, no response, or a time of zero.": lambda: {
+                "accuracy": 5,
+                "speed": 4,
+            },
+            "The two are the wrong way round.": lambda: dict(
+                zip(_left(), reversed(_left().values()), strict=True)
             ),
-            Mistake(
-                "The two are the wrong way round.",
-                lambda: dict(zip(_left(), reversed(_left().values()), strict=True)),
-            ),
-        ),
+        },
         "And a row without a cue belongs to neither.",
         rtol=0.0,
         atol=1e-6,
@@ -125,16 +121,13 @@ EXERCISES = (
         "explore",
         "number",
         lambda: 1 / _shrink(),
-        (
-            Mistake(
-                "This is lambda: the standard error is multiplied by it, and t divided.", _shrink
+        {
+            "This is lambda: the standard error is multiplied by it, and t divided.": _shrink,
+            "lambda is a ratio of variances, not of sds.": lambda: (_TAU + _NOISY) / _TAU,
+            "This holds for the noise of the cell above, 0.4; here it is 0.7.": lambda: (
+                1 / _shrink(0.4)
             ),
-            Mistake("lambda is a ratio of variances, not of sds.", lambda: (_TAU + _NOISY) / _TAU),
-            Mistake(
-                "This holds for the noise of the cell above, 0.4; here it is 0.7.",
-                lambda: 1 / _shrink(0.4),
-            ),
-        ),
+        },
         "The fewer the trials, the tidier the means, and the worse the test.",
         rtol=0.01,
     ),
@@ -144,17 +137,15 @@ EXERCISES = (
         "explore",
         "number",
         lambda: _needed(_BETWEEN),
-        (
-            Mistake(
-                "You counted one group's variance only; a difference has those of both.",
-                lambda: _needed(_BETWEEN) / 2,
+        {
+            "You counted one group's variance only; a difference has those of both.": lambda: (
+                _needed(_BETWEEN) / 2
             ),
-            Mistake(
-                "The noise of the estimates is there in both designs.",
-                lambda: _needed(_BETWEEN - _NOISE**2),
+            "The noise of the estimates is there in both designs.": lambda: _needed(
+                _BETWEEN - _NOISE**2
             ),
-            Mistake("These are the people of both groups.", lambda: 2 * _needed(_BETWEEN)),
-        ),
+            "These are the people of both groups.": lambda: 2 * _needed(_BETWEEN),
+        },
         "What people have in common with themselves costs nothing if they do both.",
         rtol=0.02,
     ),

@@ -39,18 +39,16 @@ EXERCISES = (
         "code it",
         "sample",
         _times,
-        (
-            Mistake("These are times without the shift: add t0.", lambda: _times(t0=0.0)),
-            Mistake(
-                "log_s is the logarithm of s: take its exponential before you multiply.",
-                lambda: _times(s=_LOG_S),
+        {
+            "These are times without the shift: add t0.": lambda: _times(t0=0.0),
+            "log_s is the logarithm of s: take its exponential before you multiply.": lambda: (
+                _times(s=_LOG_S)
             ),
-            Mistake(
-                "Some of these times are negative: it is the logarithm that is normal.",
+            "Some of these times are negative: it is the logarithm that is normal.": Mistake(
                 lambda: _T0 + np.log(_times() - _T0),
                 matches=lambda given: bool((given < 0).any()),
             ),
-        ),
+        },
         "A model of your own in five lines; with a prior and people it can be trained.",
     ),
     Exercise(
@@ -59,20 +57,17 @@ EXERCISES = (
         "check your understanding",
         "named",
         _posterior,
-        (
-            Mistake(
-                "This is what the pupils say by themselves. What do the other schools say?",
-                lambda: _posterior(schools=0.0),
+        {
+            "This is what the pupils say by themselves. What do the other schools say?": lambda: (
+                _posterior(schools=0.0)
             ),
-            Mistake(
-                "You gave the five pupils the weight of one: their mean varies less.",
-                lambda: _posterior(pupils=_SIGMA**-2),
+            "You gave the five pupils the weight of one: their mean varies less.": lambda: (
+                _posterior(pupils=_SIGMA**-2)
             ),
-            Mistake(
-                "The weights are precisions, one over the variance, not over the sd.",
-                lambda: _posterior(_PUPILS**0.5 / _SIGMA, 1 / _TAU),
+            "The weights are precisions, one over the variance, not over the sd.": lambda: (
+                _posterior(_PUPILS**0.5 / _SIGMA, 1 / _TAU)
             ),
-        ),
+        },
         "Less than half of the way from all schools to this one: five pupils are few.",
         rtol=0.003,
     ),
@@ -82,14 +77,12 @@ EXERCISES = (
         "check your understanding",
         "choice",
         lambda: "b",
-        (
-            Mistake("A rate that all people share is a group parameter nobody names.", lambda: "a"),
-            Mistake(
-                "One more parameter of a person, positive; its mean and log sd go to the prior.",
-                lambda: "c",
-            ),
-            Mistake("A trial may have as many columns as you like.", lambda: "d"),
-        ),
+        {
+            "A rate that all people share is a group parameter nobody names.": lambda: "a",
+            "One more parameter of a person, positive; "
+            "its mean and log sd go to the prior.": lambda: "c",
+            "A trial may have as many columns as you like.": lambda: "d",
+        },
         "A person's trials are a set here: what depends on their order cannot be told from it.",
         options=("a", "b", "c", "d"),
     ),
@@ -99,17 +92,15 @@ EXERCISES = (
         "check your understanding",
         "named",
         _corrected,
-        (
-            Mistake(
-                "The bias is what the composed mean has too much: subtract it.",
-                lambda: _corrected(-_BIAS * _COMPOSED_SD),
+        {
+            "The bias is what the composed mean has too much: subtract it.": lambda: _corrected(
+                -_BIAS * _COMPOSED_SD
             ),
-            Mistake("The bias counts in composed sds; multiply first.", lambda: _corrected(_BIAS)),
-            Mistake(
-                "The ratio is composed over right: a ratio below one is too narrow.",
-                lambda: _corrected() | {"sd": _COMPOSED_SD * _SD_RATIO},
+            "The bias counts in composed sds; multiply first.": lambda: _corrected(_BIAS),
+            "The ratio is composed over right: a ratio below one is too narrow.": lambda: (
+                _corrected() | {"sd": _COMPOSED_SD * _SD_RATIO}
             ),
-        ),
+        },
         "correct=True is more careful: it shifts a little less, and stretches only where chance "
         "cannot explain the width.",
         rtol=0.005,
@@ -120,19 +111,17 @@ EXERCISES = (
         "project",
         "named",
         lambda: {"coverage": 0.5 * (_LEAST + 1.0)},
-        (
-            Mistake(
-                "Hand in a share, not percent.",
+        {
+            "Hand in a share, not percent.": Mistake(
                 lambda: {"coverage": 87.0},
                 where={"coverage": (1.001, 100.0)},
             ),
-            Mistake(
-                "Too few of the truths are inside for chance alone. Train longer, or find out "
-                "which parameter and which group size it is.",
+            "Too few of the truths are inside for chance alone. Train longer, or find out "
+            "which parameter and which group size it is.": Mistake(
                 lambda: {"coverage": 0.6},
                 where={"coverage": (0.0, _LEAST - 1e-9)},
             ),
-        ),
+        },
         "As 90 % intervals of 100 studies should be. A person gives the points.",
         rtol=0.0,
         atol=0.5 * (1.0 - _LEAST) + 1e-9,

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eamlab.model.eam import EAM
-from eamlab_book.exercises.exercise import Exercise, Mistake
+from eamlab_book.exercises.exercise import Exercise
 
 __all__ = ["EXERCISES"]
 
@@ -46,17 +46,15 @@ EXERCISES = (
         "check your understanding",
         "named",
         _terms,
-        (
-            Mistake("A term is a posterior of five people, not of one.", lambda: _terms(_FEW)),
-            Mistake(
-                "The prior stands in every group's posterior, and once it belongs there.",
-                lambda: _terms() | {"power": -_FEW / _IN_GROUP},
+        {
+            "A term is a posterior of five people, not of one.": lambda: _terms(_FEW),
+            "The prior stands in every group's posterior, and once it belongs there.": lambda: (
+                _terms() | {"power": -_FEW / _IN_GROUP}
             ),
-            Mistake(
-                "The surplus priors are taken out: the power is negative.",
-                lambda: _terms() | {"power": _FEW / _IN_GROUP - 1},
+            "The surplus priors are taken out: the power is negative.": lambda: (
+                _terms() | {"power": _FEW / _IN_GROUP - 1}
             ),
-        ),
+        },
         "The tutorial's formula says 1 - J, but its code composes groups: its J is 12 here.",
         rtol=0.001,
     ),
@@ -66,20 +64,16 @@ EXERCISES = (
         "check your understanding",
         "number",
         _gigabytes,
-        (
-            Mistake(
-                "You have each study once: the summaries are repeated for every draw.",
-                lambda: _gigabytes(draws=1),
+        {
+            "You have each study once: the summaries are repeated for every draw.": lambda: (
+                _gigabytes(draws=1)
             ),
-            Mistake(
-                "These are all 100 studies at once; a batch holds 64.", lambda: _gigabytes(100)
+            "These are all 100 studies at once; a batch holds 64.": lambda: _gigabytes(100),
+            "A network sees ten groups a step, but all of them lie in memory.": lambda: _gigabytes(
+                items=10
             ),
-            Mistake(
-                "A network sees ten groups a step, but all of them lie in memory.",
-                lambda: _gigabytes(items=10),
-            ),
-            Mistake("One summary is of five people.", lambda: _gigabytes(items=_PEOPLE)),
-        ),
+            "One summary is of five people.": lambda: _gigabytes(items=_PEOPLE),
+        },
         "A batch of two studies needs a thirtieth of it.",
         rtol=0.02,
     ),
@@ -89,20 +83,15 @@ EXERCISES = (
         "code it",
         "array",
         _score,
-        (
-            Mistake(
-                "This is weighted by 1 - t: BayesFlow does so, but only to a score without a time.",
-                lambda: _score(1 - _TIMES),
+        {
+            "This is weighted by 1 - t: "
+            "BayesFlow does so, but only to a score without a time.": lambda: _score(1 - _TIMES),
+            "This diffuses the prior in raw units. "
+            "What diffuses here is the z-score.": _in_raw_units,
+            "This is the score in z. BayesFlow wants it in the parameter's own units.": lambda: (
+                -np.ones(3)
             ),
-            Mistake(
-                "This diffuses the prior in raw units. What diffuses here is the z-score.",
-                _in_raw_units,
-            ),
-            Mistake(
-                "This is the score in z. BayesFlow wants it in the parameter's own units.",
-                lambda: -np.ones(3),
-            ),
-        ),
+        },
         "In z the diffused prior is N(0, 1) at every time, so that time drops out.",
     ),
     Exercise(
@@ -111,11 +100,11 @@ EXERCISES = (
         "check your understanding",
         "choice",
         lambda: "c",
-        (
-            Mistake("Its ruler is the prior: an exact sd is thinner than a dot.", lambda: "a"),
-            Mistake("Nothing is composed there, and every group is judged alone.", lambda: "b"),
-            Mistake("It falls as well for a network that no sum of scores can bear.", lambda: "d"),
-        ),
+        {
+            "Its ruler is the prior: an exact sd is thinner than a dot.": lambda: "a",
+            "Nothing is composed there, and every group is judged alone.": lambda: "b",
+            "It falls as well for a network that no sum of scores can bear.": lambda: "d",
+        },
         "Ranks ask whether the widths are right, at the size at which you want to use them.",
         options=("a", "b", "c", "d"),
     ),

@@ -55,22 +55,20 @@ def _studies(drift: float | None = None) -> dict[str, NDArray]:
     return EAM.sample(500, 20, 30, seed=1, group=group)
 
 
-def _statistics(of_rt: Callable[[NDArray], NDArray]) -> NDArray:
-    """Four statistics of each study, (500, 4)."""
-    choice, rt = np.moveaxis(_studies()["sim_data"].astype(float), -1, 0)
-    time = of_rt(rt)
-    share = choice.mean(-1)
-    return np.stack([share.mean(-1), share.std(-1), time.mean(-1), time.std(-1)], axis=-1)
-
-
-def _joint(statistics: NDArray, measure: Callable[[NDArray], NDArray]) -> NDArray:
-    """Parameters against statistics, (d, 4)."""
-    columns = np.concatenate([_PRIOR.to_array(_studies()), statistics], axis=1)
-    return measure(columns.T)[:_DIM, _DIM:]
-
-
 def _log_median(rt: NDArray) -> NDArray:
     return np.asarray(np.log(np.median(rt, axis=-1)))
+
+
+def _joint(
+    measure: Callable[[NDArray], NDArray] = np.corrcoef,
+    of_rt: Callable[[NDArray], NDArray] = _log_median,
+) -> NDArray:
+    """Parameters against four statistics of each study, (d, 4)."""
+    choice, rt = np.moveaxis(_studies()["sim_data"].astype(float), -1, 0)
+    share, time = choice.mean(-1), of_rt(rt)
+    statistics = [share.mean(-1), share.std(-1), time.mean(-1), time.std(-1)]
+    columns = [*_PRIOR.to_array(_studies()).T, *statistics]
+    return measure(np.stack(columns))[:_DIM, _DIM:]
 
 
 def _always_alike(drift: float | None, axis: int | tuple[int, ...] = -1) -> float:
@@ -97,21 +95,16 @@ def _with_data(groups: int, tau: int, z: float, text: str = "") -> Exercise:
         "check your understanding",
         "number",
         lambda: -(1 + groups / tau**2) * z,
-        (
-            Mistake(
-                f"The prior is still in there {groups} times: its score must be added (1 − G) "
-                "times.",
-                lambda: -groups * (1 + 1 / tau**2) * z,
+        {
+            f"The prior is still in there {groups} times: its score must be added (1 − G) "
+            "times.": lambda: -groups * (1 + 1 / tau**2) * z,
+            "You took off the prior G times. Of G priors one has to stay.": lambda: (
+                -groups / tau**2 * z
             ),
-            Mistake(
-                "You took off the prior G times. Of G priors one has to stay.",
-                lambda: -groups / tau**2 * z,
+            "A precision is one over the *variance* τ², not over τ.": lambda: (
+                -(1 + groups / tau) * z
             ),
-            Mistake(
-                "A precision is one over the *variance* τ², not over τ.",
-                lambda: -(1 + groups / tau) * z,
-            ),
-        ),
+        },
         "At the data end both weightings are exact; they differ only on the way.",
         rtol=0.002,
         vary=_with_data_varied,
@@ -126,27 +119,19 @@ EXERCISES = (
         "check your understanding",
         "named",
         lambda: _lognormal(_PRIOR["log_sigma_log_t0"].sd ** 2 / 2),
-        (
-            Mistake(
-                "Median and mean of a log-normal variable differ: large values weigh more in the "
-                "mean. Half the variance comes into the exponent.",
-                lambda: _lognormal(0.0),
+        {
+            "Median and mean of a log-normal variable differ: large values weigh more in the mean. "
+            "Half the variance comes into the exponent.": lambda: _lognormal(0.0),
+            "Half the *variance* belongs into the exponent of the mean; you took half the standard "
+            "deviation.": lambda: _lognormal(_PRIOR["log_sigma_log_t0"].sd / 2),
+            "Half the variance belongs into the exponent; you took all of it.": lambda: _lognormal(
+                _PRIOR["log_sigma_log_t0"].sd ** 2
             ),
-            Mistake(
-                "Half the *variance* belongs into the exponent of the mean; you took half the "
-                "standard deviation.",
-                lambda: _lognormal(_PRIOR["log_sigma_log_t0"].sd / 2),
-            ),
-            Mistake(
-                "Half the variance belongs into the exponent; you took all of it.",
-                lambda: _lognormal(_PRIOR["log_sigma_log_t0"].sd ** 2),
-            ),
-            Mistake(
-                "These are on the log scale; a standard deviation is never negative.",
+            "These are on the log scale; a standard deviation is never negative.": Mistake(
                 lambda: {k: float(np.log(v)) for k, v in _lognormal(0.045).items()},
                 where={"median": (-np.inf, 0.0)},
             ),
-        ),
+        },
         "The median survives any monotone map, the mean does not.",
         rtol=0.004,
     ),
@@ -156,32 +141,22 @@ EXERCISES = (
         "code it",
         "function",
         lambda: _score,
-        (
-            Mistake(
-                "You get one number per draw. A gradient has one for each of the seven parameters: "
-                "step them one at a time.",
+        {
+            "You get one number per draw. A gradient has one for each of the seven parameters: "
+            "step them one at a time.": Mistake(
                 lambda: lambda x: _score(x).sum(axis=-1),
                 matches=lambda given: given.size < 5 * _DIM,
             ),
-            Mistake(
-                "The parameters are in the rows of your answer, and the draws in its columns; "
-                "transpose it, as x has them.",
-                lambda: lambda x: _score(x).T,
+            "The parameters are in the rows of your answer, and the draws in its columns; "
+            "transpose it, as x has them.": lambda: lambda x: _score(x).T,
+            "Twice too steep: between x + h and x − h lie two steps.": lambda: (
+                lambda x: 2 * _score(x)
             ),
-            Mistake(
-                "Twice too steep: between x + h and x − h lie two steps.",
-                lambda: lambda x: 2 * _score(x),
-            ),
-            Mistake(
-                "The sign is the wrong way round: the score points to where the prior is denser.",
-                lambda: lambda x: -_score(x),
-            ),
-            Mistake(
-                "Divided by the standard deviation once; the slope of a normal's score is one over "
-                "its variance.",
-                lambda: lambda x: _score(x) * _PRIOR.sds,
-            ),
-        ),
+            "The sign is the wrong way round: "
+            "the score points to where the prior is denser.": lambda: lambda x: -_score(x),
+            "Divided by the standard deviation once; the slope of a normal's score is one over its "
+            "variance.": lambda: lambda x: _score(x) * _PRIOR.sds,
+        },
         "Formula, automatic differentiation and plain differences agree.",
         inputs=_points,
         call="f(x) with x of shape (5, 7)",
@@ -195,24 +170,20 @@ EXERCISES = (
         "code it",
         "function",
         lambda: _diffused(lambda a: a, lambda a, s, sigma: (a * s) ** 2 + sigma**2),
-        (
-            Mistake(
-                "This is the score of the prior before any noise was added.",
-                lambda: _diffused(lambda a: 1.0, lambda a, s, sigma: s**2),
+        {
+            "This is the score of the prior before any noise was added.": lambda: _diffused(
+                lambda a: 1.0, lambda a, s, sigma: s**2
             ),
-            Mistake(
-                "The mean shrinks, too: at signal level a it is a times the prior's.",
-                lambda: _diffused(lambda a: 1.0, lambda a, s, sigma: (a * s) ** 2 + sigma**2),
+            "The mean shrinks, too: at signal level a it is a times the prior's.": lambda: (
+                _diffused(lambda a: 1.0, lambda a, s, sigma: (a * s) ** 2 + sigma**2)
             ),
-            Mistake(
-                "Variances of independent parts add up, not standard deviations.",
-                lambda: _diffused(lambda a: a, lambda a, s, sigma: (a * s + sigma) ** 2),
+            "Variances of independent parts add up, not standard deviations.": lambda: _diffused(
+                lambda a: a, lambda a, s, sigma: (a * s + sigma) ** 2
             ),
-            Mistake(
-                "You divide by the standard deviation; the slope is one over the variance.",
-                lambda: _diffused(lambda a: a, lambda a, s, sigma: np.hypot(a * s, sigma)),
+            "You divide by the standard deviation; the slope is one over the variance.": lambda: (
+                _diffused(lambda a: a, lambda a, s, sigma: np.hypot(a * s, sigma))
             ),
-        ),
+        },
         "This is what el.EAM.prior.diffused_score does, for all seven at once.",
         inputs=_noise_levels,
         call="f(x, a, sigma)",
@@ -223,21 +194,15 @@ EXERCISES = (
         "What twenty subjects tell",
         "explore",
         "array",
-        lambda: _joint(_statistics(_log_median), np.corrcoef),
-        (
-            Mistake(
-                "These are covariances; divide by both standard deviations.",
-                lambda: _joint(_statistics(_log_median), np.cov),
+        _joint,
+        {
+            "These are covariances; divide by both standard deviations.": lambda: _joint(np.cov),
+            "The last two columns are off: take the logarithm of each subject's median "
+            "time.": lambda: _joint(of_rt=lambda rt: np.median(rt, axis=-1)),
+            "The last two columns are off: take each subject's median, not the mean.": lambda: (
+                _joint(of_rt=lambda rt: np.log(rt.mean(axis=-1)))
             ),
-            Mistake(
-                "The last two columns are off: take the logarithm of each subject's median time.",
-                lambda: _joint(_statistics(lambda rt: np.median(rt, axis=-1)), np.corrcoef),
-            ),
-            Mistake(
-                "The last two columns are off: take each subject's median, not the mean.",
-                lambda: _joint(_statistics(lambda rt: np.log(rt.mean(axis=-1))), np.corrcoef),
-            ),
-        ),
+        },
         "Means and spreads of drift and non-decision time show plainly, those of the boundary "
         "hardly at all.",
         names=_PRIOR.names,
@@ -251,21 +216,16 @@ EXERCISES = (
         "explore",
         "number",
         lambda: _always_alike(_FAST_DRIFT),
-        (
-            Mistake(
-                "This is the share under the prior as it is; hold mu_nu at 2 with group=.",
-                lambda: _always_alike(None),
+        {
+            "This is the share under the prior as it is; hold mu_nu at 2 with group=.": lambda: (
+                _always_alike(None)
             ),
-            Mistake(
-                "This is the share of *studies* in which all 600 choices are alike. Average over "
-                "the trials of each subject.",
-                lambda: _always_alike(_FAST_DRIFT, axis=(1, 2)),
+            "This is the share of *studies* in which all 600 choices are alike. Average over the "
+            "trials of each subject.": lambda: _always_alike(_FAST_DRIFT, axis=(1, 2)),
+            "This is the share of subjects with both kinds of choices.": lambda: (
+                1 - _always_alike(_FAST_DRIFT)
             ),
-            Mistake(
-                "This is the share of subjects with both kinds of choices.",
-                lambda: 1 - _always_alike(_FAST_DRIFT),
-            ),
-        ),
+        },
         "For people who never err the data bound the drift from below only, and the population has "
         "to say the rest.",
         rtol=0.1,  # another seed is right, too

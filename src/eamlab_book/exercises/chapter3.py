@@ -69,21 +69,16 @@ EXERCISES = (
         "check your understanding",
         "named",
         _z_scores,
-        (
-            Mistake(
-                "A z-score divides by the prior's standard deviation, not by its variance.",
-                lambda: _z_scores(power=2),
+        {
+            "A z-score divides by the prior's standard deviation, not by its variance.": lambda: (
+                _z_scores(power=2)
             ),
-            Mistake(
-                "sigma_nu is still on the log scale: the parameter is its logarithm.",
-                lambda: _z_scores(log=True),
+            "sigma_nu is still on the log scale: the parameter is its logarithm.": lambda: (
+                _z_scores(log=True)
             ),
-            Mistake(
-                "z went the wrong way: from the model's units to z-scores one subtracts the mean "
-                "first, then divides.",
-                _backward,
-            ),
-        ),
+            "z went the wrong way: from the model's units to z-scores one subtracts the mean "
+            "first, then divides.": _backward,
+        },
         "This is what the adapter does, in both directions.",
     ),
     Exercise(
@@ -92,22 +87,15 @@ EXERCISES = (
         "code it",
         "function",
         lambda: _denoised(),
-        (
-            Mistake(
-                "The clean parameters were shrunk by the signal level before the noise came: "
-                "divide by it.",
-                lambda: _denoised(signal=False),
+        {
+            "The clean parameters were shrunk by the signal level before the noise came: divide by "
+            "it.": lambda: _denoised(signal=False),
+            "The score has the opposite sign: it points back, against the noise.": lambda: (
+                _denoised(sign=1.0)
             ),
-            Mistake(
-                "The score has the opposite sign: it points back, against the noise.",
-                lambda: _denoised(sign=1.0),
-            ),
-            Mistake(
-                "For the score divide the noise by sigma, not by its square: the noise is of unit "
-                "size already.",
-                lambda: _denoised(power=2),
-            ),
-        ),
+            "For the score divide the noise by sigma, not by its square: the noise is of unit size "
+            "already.": lambda: _denoised(power=2),
+        },
         "Guessing the noise, the clean parameters or the score is one and the same.",
         inputs=lambda: ((1.1, 0.3, 0.4), (-0.2, 0.7, 1.5), (0.5, 0.9, -0.8)),
         call="f(z, t, noise)",
@@ -120,24 +108,17 @@ EXERCISES = (
         "code it",
         "array",
         lambda: -_expected_noise() / _sigma(),
-        (
-            Mistake(
-                "This is the noise to be expected; the score is minus that, over sigma.",
-                _expected_noise,
+        {
+            "This is the noise to be expected; "
+            "the score is minus that, over sigma.": _expected_noise,
+            "The sign is the wrong way round: the score points against the noise.": lambda: (
+                _expected_noise() / _sigma()
             ),
-            Mistake(
-                "The sign is the wrong way round: the score points against the noise.",
-                lambda: _expected_noise() / _sigma(),
+            "Divide by sigma, not by its square.": lambda: -_expected_noise() / _sigma() ** 2,
+            "All zero: without a column of ones the line has to go through the origin.": lambda: (
+                np.zeros(len(_PRIOR))
             ),
-            Mistake(
-                "Divide by sigma, not by its square.",
-                lambda: -_expected_noise() / _sigma() ** 2,
-            ),
-            Mistake(
-                "All zero: without a column of ones the line has to go through the origin.",
-                lambda: np.zeros(len(_PRIOR)),
-            ),
-        ),
+        },
         "For a Gaussian least squares is linear, and the expected noise is the score. A network "
         "replaces the line where posteriors are not Gaussian.",
         names=_PRIOR.names,
@@ -150,26 +131,22 @@ EXERCISES = (
         "explore",
         "named",
         _coverage,
-        (
-            Mistake(
-                "The other way round: narrow intervals miss more often.",
-                lambda: dict(zip(("half", "twice"), reversed(_coverage().values()), strict=True)),
+        {
+            "The other way round: narrow intervals miss more often.": lambda: dict(
+                zip(("half", "twice"), reversed(_coverage().values()), strict=True)
             ),
-            Mistake(
-                "A coverage is no length: half the width does not cover half as often.",
+            "A coverage is no length: half the width does not cover half as often.": Mistake(
                 lambda: {"half": 0.45, "twice": 1.0},
                 where={"half": (0.445, 0.455)},
             ),
-            Mistake(
-                "Nothing covers more than always: a coverage is no length.",
+            "Nothing covers more than always: a coverage is no length.": Mistake(
                 lambda: {"half": 0.6, "twice": 1.8},
                 where={"twice": (1.1, 10.0)},
             ),
-            Mistake(
-                "You let one tail go: a 90 % interval leaves out 5 % at either end.",
-                lambda: _coverage(norm.ppf(0.9)),
+            "You let one tail go: a 90 % interval leaves out 5 % at either end.": lambda: _coverage(
+                norm.ppf(0.9)
             ),
-        ),
+        },
         "Both are wrong, and the narrow one claims effects that are not there.",
         rtol=0.0,
         atol=0.015,  # by 10,000 simulated posteriors, too
@@ -180,17 +157,11 @@ EXERCISES = (
         "project",
         "choice",
         lambda: "b",
-        (
-            Mistake(
-                "That is what happens with 6,000 groups and few epochs. Look at the gap between "
-                "the two curves.",
-                lambda: "a",
-            ),
-            Mistake(
-                "The training loss cannot rise for long: it is what training brings down.",
-                lambda: "c",
-            ),
-        ),
+        {
+            "That is what happens with 6,000 groups and few epochs. Look at the gap between the "
+            "two curves.": lambda: "a",
+            "The training loss cannot rise for long: it is what training brings down.": lambda: "c",
+        },
         "The gap is what the network has learned by heart. Fresh simulations for every batch make "
         "that impossible.",
         options=("a", "b", "c"),
@@ -201,17 +172,12 @@ EXERCISES = (
         "explore",
         "choice",
         lambda: "b",
-        (
-            Mistake(
-                "Yours has met 30 trials only; with 10 or 150 nothing but luck keeps it near.",
-                lambda: "a",
-            ),
-            Mistake(
-                "More data do not help a network that has never seen so many. Compare with the "
-                "exact posterior.",
-                lambda: "c",
-            ),
-        ),
+        {
+            "Yours has met 30 trials only; "
+            "with 10 or 150 nothing but luck keeps it near.": lambda: "a",
+            "More data do not help a network that has never seen so many. Compare with the exact "
+            "posterior.": lambda: "c",
+        },
         "A network's calibration holds, if at all, for what it was trained on.",
         options=("a", "b", "c"),
     ),

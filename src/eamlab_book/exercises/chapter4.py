@@ -139,25 +139,15 @@ EXERCISES = (
         "check your understanding",
         "named",
         lambda: _composed(2),
-        (
-            Mistake(
-                "Each of the three has used the prior once. Take it off twice: (1 − G) times its "
-                "precision.",
-                lambda: _composed(0),
+        {
+            "Each of the three has used the prior once. Take it off twice: (1 − G) times its "
+            "precision.": lambda: _composed(0),
+            "You took the prior off three times; once it has to stay.": lambda: _composed(3),
+            "Your sd is a variance.": lambda: _composed(2) | {"sd": _composed(2)["sd"] ** 2},
+            "A precision is one over the variance; you took one over the sd.": lambda: _composed(
+                2, power=1
             ),
-            Mistake(
-                "You took the prior off three times; once it has to stay.",
-                lambda: _composed(3),
-            ),
-            Mistake(
-                "Your sd is a variance.",
-                lambda: _composed(2) | {"sd": _composed(2)["sd"] ** 2},
-            ),
-            Mistake(
-                "A precision is one over the variance; you took one over the sd.",
-                lambda: _composed(2, power=1),
-            ),
-        ),
+        },
         "Precisions add up, less the prior's where it was counted too often.",
         rtol=0.005,
     ),
@@ -167,25 +157,19 @@ EXERCISES = (
         "code it",
         "function",
         lambda: lambda toy, x, t: toy.composed_score(x, t),
-        (
-            Mistake(
-                "The prior's term is missing: (1 − J) times its score, which is −x.",
-                lambda: _sum_with(lambda J, t: 0.0),
+        {
+            "The prior's term is missing: (1 − J) times its score, which is −x.": lambda: _sum_with(
+                lambda J, t: 0.0
             ),
-            Mistake(
-                "You take the prior off J times; J − 1 times is right.",
-                lambda: _sum_with(lambda J, t: -float(J)),
+            "You take the prior off J times; J − 1 times is right.": lambda: _sum_with(
+                lambda J, t: -float(J)
             ),
-            Mistake(
-                "The prior's term has the wrong sign: it is taken off, not added.",
-                lambda: _sum_with(lambda J, t: J - 1.0),
+            "The prior's term has the wrong sign: it is taken off, not added.": lambda: _sum_with(
+                lambda J, t: J - 1.0
             ),
-            Mistake(
-                "This is the weighting of the literature, with 1 − t on the prior. The diffused "
-                "prior keeps its full score at all times.",
-                lambda: _sum_with(lambda J, t: (1 - J) * (1 - t)),
-            ),
-        ),
+            "This is the weighting of the literature, with 1 − t on the prior. The diffused prior "
+            "keeps its full score at all times.": lambda: _sum_with(lambda J, t: (1 - J) * (1 - t)),
+        },
         "That is the whole of composing: exact at t = 0, too steep on the way.",
         inputs=_points,
         call="f(toy, x, t)",
@@ -198,22 +182,18 @@ EXERCISES = (
         "explore",
         "named",
         _right_d0,
-        (
-            Mistake(
-                "One half is right for many groups only. A single score is right as it is.",
-                lambda: dict.fromkeys(_toys(), 0.5),
+        {
+            "One half is right for many groups only. A single score is right as it is.": lambda: (
+                dict.fromkeys(_toys(), 0.5)
             ),
-            Mistake(
-                "These are the ratios of the sds. The sd grows with one over the *root* of d0.",
-                lambda: {J: d0**0.5 for J, d0 in _right_d0().items()},
-            ),
-            Mistake(
-                "These are larger than 1, so they sharpen. The draws were too narrow: d0 has to be "
-                "below 1.",
+            "These are the ratios of the sds. The sd grows with "
+            "one over the *root* of d0.": lambda: {J: d0**0.5 for J, d0 in _right_d0().items()},
+            "These are larger than 1, so they sharpen. The draws were too narrow: d0 has to be "
+            "below 1.": Mistake(
                 lambda: {J: 1 / d0 for J, d0 in _right_d0().items()},
                 where={100: (1.1, np.inf)},
             ),
-        ),
+        },
         "It falls from 1 toward 1/2 as J grows: d0 cannot be set once and for all.",
         rtol=0.0,
         atol=0.07,
@@ -224,27 +204,17 @@ EXERCISES = (
         "explore",
         "number",
         lambda: _ratio(_clipped(_bridged(1.0, _WEAK))),
-        (
-            Mistake(
-                "You damped the wrong end of the bridge: d1 acts at the noise end, d0 at the data "
-                "end.",
-                lambda: _ratio(_clipped(_bridged(_WEAK, 1.0))),
+        {
+            "You damped the wrong end of the bridge: d1 acts "
+            "at the noise end, d0 at the data end.": lambda: _ratio(_clipped(_bridged(_WEAK, 1.0))),
+            "This is the sampler without clipping. "
+            "Is the wrapped score the one you sample with?": lambda: _ratio(_bridged(1.0, _WEAK)),
+            "You damp the clipped score. Damp first: wrap the score that has its bridge.": lambda: (
+                _ratio(_damped(_clipped(_toys()[5].composed_score)))
             ),
-            Mistake(
-                "This is the sampler without clipping. Is the wrapped score the one you sample "
-                "with?",
-                lambda: _ratio(_bridged(1.0, _WEAK)),
-            ),
-            Mistake(
-                "You damp the clipped score. Damp first: wrap the score that has its bridge.",
-                lambda: _ratio(_damped(_clipped(_toys()[5].composed_score))),
-            ),
-            Mistake(
-                "You clipped x. Clip the guess of the clean parameter, then turn it back into a "
-                "score.",
-                _clipped_state,
-            ),
-        ),
+            "You clipped x. Clip the guess of the clean "
+            "parameter, then turn it back into a score.": _clipped_state,
+        },
         "Nothing explodes any more, and the posterior is still several times too wide.",
         rtol=0.1,
     ),
@@ -254,27 +224,21 @@ EXERCISES = (
         "code it",
         "sample",
         _langevin,
-        (
-            Mistake(
-                "Still too narrow by 1/√2: these are the draws before the Langevin steps, or your "
-                "steps take the whole score instead of half of it.",
-                lambda: reverse_diffusion(_toys()[100].composed_score, 4000, seed=1),
+        {
+            "Still too narrow by 1/√2: these are the draws before the Langevin steps, or your "
+            "steps take the whole score instead "
+            "of half of it.": lambda: reverse_diffusion(_toys()[100].composed_score, 4000, seed=1),
+            "Better, and not there yet: with only a few steps some of the narrowness is left. Take "
+            "all 50.": lambda: _langevin(5),
+            "Too wide by √2: with half the score belongs a noise of variance h, not 2 h.": lambda: (
+                _langevin(heat=2.0)
             ),
-            Mistake(
-                "Better, and not there yet: with only a few steps some of the narrowness is left. "
-                "Take all 50.",
-                lambda: _langevin(5),
-            ),
-            Mistake(
-                "Too wide by √2: with half the score belongs a noise of variance h, not 2 h.",
-                lambda: _langevin(heat=2.0),
-            ),
-            Mistake(
-                "Far too narrow: the noise of a step has the variance h; multiply by its root.",
+            "Far too narrow: the noise of a step has the variance h; "
+            "multiply by its root.": Mistake(
                 lambda: _langevin(heat=_H),
                 matches=lambda given: bool(given.std() < 0.3 * _toys()[100].posterior()[1]),
             ),
-        ),
+        },
         "Diffusion brings the draws near, and Langevin, made for a score that stands still, "
         "corrects the width.",
         fewest=4000,
@@ -285,21 +249,15 @@ EXERCISES = (
         "code it",
         "function",
         lambda: _gaussians(lambda J: J - 1),
-        (
-            Mistake(
-                "This is the summed score. Compose the clean Gaussians first, and diffuse their "
-                "product.",
-                lambda: lambda toy, x, t: toy.composed_score(x, t),
+        {
+            "This is the summed score. Compose the clean Gaussians first, and diffuse their "
+            "product.": lambda: lambda toy, x, t: toy.composed_score(x, t),
+            "The prior is in the product J times; "
+            "take its precision, 1, off J − 1 times.": lambda: _gaussians(lambda J: 0),
+            "This is the score of the clean product: diffuse it to time t again.": lambda: (
+                _gaussians(lambda J: J - 1, undo=False)
             ),
-            Mistake(
-                "The prior is in the product J times; take its precision, 1, off J − 1 times.",
-                lambda: _gaussians(lambda J: 0),
-            ),
-            Mistake(
-                "This is the score of the clean product: diffuse it to time t again.",
-                lambda: _gaussians(lambda J: J - 1, undo=False),
-            ),
-        ),
+        },
         "Exactly the diffused posterior: for Gaussians, composing this way has no gap.",
         inputs=_points,
         call="f(toy, x, t)",

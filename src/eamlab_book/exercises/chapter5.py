@@ -55,21 +55,16 @@ EXERCISES = (
         "check your understanding",
         "named",
         lambda: _widths(-0.5),
-        (
-            Mistake(
-                "Those are ratios of *variances*. The sd goes with one over the root of d0.",
-                lambda: _widths(-1.0),
+        {
+            "Those are ratios of *variances*. The sd goes with one over the root of d0.": lambda: (
+                _widths(-1.0)
             ),
-            Mistake(
-                "The wrong way round: a power below 1 flattens a density, and widens it.",
-                lambda: _widths(0.5),
+            "The wrong way round: a power below 1 flattens a density, and widens it.": lambda: (
+                _widths(0.5)
             ),
-            Mistake(
-                "This is the factor on the score. A score twice as steep is a variance half as "
-                "large.",
-                lambda: _widths(1.0),
-            ),
-        ),
+            "This is the factor on the score. "
+            "A score twice as steep is a variance half as large.": lambda: _widths(1.0),
+        },
         "A power of the posterior: wider below 1, narrower above, and neither is what the data "
         "say.",
     ),
@@ -79,22 +74,13 @@ EXERCISES = (
         "check your understanding",
         "named",
         _heat,
-        (
-            Mistake(
-                "These are variances. Take the roots.",
-                lambda: _heat(power=2),
-            ),
-            Mistake(
-                "Right for ten, but half of all groups know more than that: drawing without "
-                "replacement brings the factor (1 − M/G) under the root.",
-                lambda: _heat(finite=False),
-            ),
-            Mistake(
-                "This is the error of a *mean* over the batch. It stands for 2,000 groups: scale "
-                "by G.",
-                lambda: _heat(of=1.0),
-            ),
-        ),
+        {
+            "These are variances. Take the roots.": lambda: _heat(power=2),
+            "Right for ten, but half of all groups know more than that: drawing without "
+            "replacement brings the factor (1 − M/G) under the root.": lambda: _heat(finite=False),
+            "This is the error of a *mean* over the batch. "
+            "It stands for 2,000 groups: scale by G.": lambda: _heat(of=1.0),
+        },
         "Hundreds with ten, and still 45 with half of all groups, where one group's score is about "
         "1: that is the noise in which the solver has to find its way.",
         rtol=0.05,  # by 4,000 simulated batches, too
@@ -105,21 +91,19 @@ EXERCISES = (
         "check your understanding",
         "named",
         _shift,
-        (
-            Mistake(
-                "The shift itself does not grow: it is the ruler that shrinks, by the root of G.",
-                lambda: _shift(1.0),
-            ),
-            Mistake(
-                "In units of one group's sd nothing changes. Measure it by the composed sd.",
+        {
+            "The shift itself does not grow: "
+            "it is the ruler that shrinks, by the root of G.": lambda: _shift(1.0),
+            "In units of one group's sd nothing changes. Measure it by the composed sd.": Mistake(
                 lambda: {"shift": _SHARE, "groups": _GROUPS},
                 where={"shift": (0.99 * _SHARE, 1.01 * _SHARE)},
             ),
-            Mistake(
-                "The shift is right. For the number of groups undo the root: square the ratio.",
-                lambda: {"shift": _shift()["shift"], "groups": _TOLERATED / _SHARE},
-            ),
-        ),
+            "The shift is right. For the number of groups undo the root: square "
+            "the ratio.": lambda: {
+                "shift": _shift()["shift"],
+                "groups": _TOLERATED / _SHARE,
+            },
+        },
         "Harmless in one group, absurd in two thousand: what helps is fewer, better terms.",
     ),
     Exercise(
@@ -128,20 +112,11 @@ EXERCISES = (
         "explore",
         "named",
         lambda: _narrowing(100, 10_000),
-        (
-            Mistake(
-                "Upside down: divide the wide sds by the narrow ones.",
-                lambda: _narrowing(10_000, 100),
-            ),
-            Mistake(
-                "These are ratios of variances.",
-                lambda: _narrowing(100, 10_000, power=2),
-            ),
-            Mistake(
-                "This compares 10 subjects with 1,000.",
-                lambda: _narrowing(10, 1000),
-            ),
-        ),
+        {
+            "Upside down: divide the wide sds by the narrow ones.": lambda: _narrowing(10_000, 100),
+            "These are ratios of variances.": lambda: _narrowing(100, 10_000, power=2),
+            "This compares 10 subjects with 1,000.": lambda: _narrowing(10, 1000),
+        },
         "About √100. Where it is clearly more, the posterior of a hundred subjects still has a "
         "long tail.",
         rtol=0.1,  # by the sds of the draws, too
@@ -152,20 +127,11 @@ EXERCISES = (
         "code it",
         "number",
         _correlation,
-        (
-            Mistake(
-                "Variances of independent parts add up, not standard deviations.",
-                _added,
-            ),
-            Mistake(
-                "This is r², the share of variance. Take the root.",
-                lambda: _correlation() ** 2,
-            ),
-            Mistake(
-                "This is for errors of one exact sd; here they are five.",
-                lambda: _correlation(1.0),
-            ),
-        ),
+        {
+            "Variances of independent parts add up, not standard deviations.": _added,
+            "This is r², the share of variance. Take the root.": lambda: _correlation() ** 2,
+            "This is for errors of one exact sd; here they are five.": lambda: _correlation(1.0),
+        },
         "Five standard deviations off, and a plot that any reviewer would like.",
         rtol=0.0,
         atol=0.002,  # by 1,000 simulated studies, too
@@ -176,18 +142,12 @@ EXERCISES = (
         "explore",
         "choice",
         lambda: "c",
-        (
-            Mistake(
-                "The exact posterior has all the subjects, too, and is not off. Compare groups of "
-                "5 with groups of 20.",
-                lambda: "a",
-            ),
-            Mistake(
-                "Not alone: the same shift counts for more where the posterior is narrow. Compare "
-                "200 terms here with 20 terms of chapter 4.",
-                lambda: "b",
-            ),
-        ),
+        {
+            "The exact posterior has all the subjects, too, and is not off. Compare groups of 5 "
+            "with groups of 20.": lambda: "a",
+            "Not alone: the same shift counts for more where the posterior is narrow. Compare 200 "
+            "terms here with 20 terms of chapter 4.": lambda: "b",
+        },
         "More subjects narrow the target, more terms add up more error.",
         options=("a", "b", "c"),
     ),
@@ -197,16 +157,10 @@ EXERCISES = (
         "explore",
         "choice",
         lambda: "c",
-        (
-            Mistake(
-                "With so few the width is several times too large. Look at the sd ratio.",
-                lambda: "a",
-            ),
-            Mistake(
-                "Better, but not there. Go on doubling.",
-                lambda: "b",
-            ),
-        ),
+        {
+            "With so few the width is several times too large. Look at the sd ratio.": lambda: "a",
+            "Better, but not there. Go on doubling.": lambda: "b",
+        },
         "Equal steps waste most of their number where the score is gentle. The bias of the terms "
         "stays, whatever the steps.",
         options=("a", "b", "c"),

@@ -62,21 +62,14 @@ EXERCISES = (
         "code it",
         "function",
         lambda: _needed(),
-        (
-            Mistake(
-                "Upside down: this says how much too steep the sum is. Damping divides by it.",
-                lambda: lambda t: 1 / _needed()(t),
-            ),
-            Mistake(
-                "The sum is steeper than that of the text: take the prior's score off, G − 1 "
-                "times.",
-                lambda: _needed(prior_terms=0),
-            ),
-            Mistake(
-                "This is the bridge; what is needed is the true steepness over the summed one.",
-                lambda: lambda t: float(bridge(t, 1.0, 0.01)),
-            ),
-        ),
+        {
+            "Upside down: this says how much too steep the sum is. "
+            "Damping divides by it.": lambda: lambda t: 1 / _needed()(t),
+            "The sum is steeper than that of the text: "
+            "take the prior's score off, G − 1 times.": lambda: _needed(prior_terms=0),
+            "This is the bridge; what is needed is the "
+            "true steepness over the summed one.": lambda: lambda t: float(bridge(t, 1.0, 0.01)),
+        },
         "Strongest in the middle, none at both ends: a bridge that is monotone in t can match one "
         "flank only.",
         inputs=lambda: ((0.1,), (0.5,), (0.9,)),
@@ -89,21 +82,17 @@ EXERCISES = (
         "code it",
         "function",
         lambda: _clean_variance(lambda alpha, sigma: (sigma / alpha) ** 2),
-        (
-            Mistake(
-                "Divide by the square of alpha: the clean parameter was shrunk before noise came.",
-                lambda: _clean_variance(lambda alpha, sigma: sigma**2),
+        {
+            "Divide by the square of alpha: the clean parameter "
+            "was shrunk before noise came.": lambda: _clean_variance(lambda alpha, sigma: sigma**2),
+            "The sign: the slope of a score is negative, and what is known makes the variance "
+            "smaller.": lambda: _clean_variance(
+                lambda alpha, sigma: (sigma / alpha) ** 2, sign=-1.0
             ),
-            Mistake(
-                "The sign: the slope of a score is negative, and what is known makes the variance "
-                "smaller.",
-                lambda: _clean_variance(lambda alpha, sigma: (sigma / alpha) ** 2, sign=-1.0),
+            "The noise level enters squared: a variance, not a standard deviation.": lambda: (
+                _clean_variance(lambda alpha, sigma: sigma / alpha, power=1)
             ),
-            Mistake(
-                "The noise level enters squared: a variance, not a standard deviation.",
-                lambda: _clean_variance(lambda alpha, sigma: sigma / alpha, power=1),
-            ),
-        ),
+        },
         "One over this is the precision that adds up over groups.",
         inputs=lambda: ((-1.2, 0.8, 0.6), (-1.0, 0.6, 0.8), (-3.0, 0.95, 0.3)),
         call="f(slope, alpha, sigma)",
@@ -115,22 +104,17 @@ EXERCISES = (
         "check your understanding",
         "named",
         _sizes,
-        (
-            Mistake(
-                "Seven groups would have more than 200 subjects each. Round up.",
-                lambda: _sizes(_SUBJECTS // 200),
+        {
+            "Seven groups would have more than 200 subjects each. Round up.": lambda: _sizes(
+                _SUBJECTS // 200
             ),
-            Mistake(
-                "The number is right, but a small rest would be the worst of the terms: make them "
-                "nearly equal.",
-                _whole,
-            ),
-            Mistake(
-                "Fewer terms are better: take as few groups as 200 allows.",
+            "The number is right, but a small rest would be the worst of the terms: make them "
+            "nearly equal.": _whole,
+            "Fewer terms are better: take as few groups as 200 allows.": Mistake(
                 lambda: {"groups": _SUBJECTS / 5, "least": 5, "largest": 5},
                 where={"groups": (8.5, np.inf)},
             ),
-        ),
+        },
         "The fewest groups, nearly equal: that is auto_group_sizes.",
         rtol=0.0,
         atol=1e-6,
@@ -141,20 +125,15 @@ EXERCISES = (
         "check your understanding",
         "number",
         _narrower,
-        (
-            Mistake(
-                "The prior is in each of the ten. Take it off nine times.",
-                lambda: _narrower(prior_terms=0),
+        {
+            "The prior is in each of the ten. Take it off nine times.": lambda: _narrower(
+                prior_terms=0
             ),
-            Mistake(
-                "This is a ratio of variances; take the root.",
-                lambda: _narrower() ** 2,
+            "This is a ratio of variances; take the root.": lambda: _narrower() ** 2,
+            "Ten times the data narrows by the root of ten at most, not by ten.": lambda: float(
+                _COPIES
             ),
-            Mistake(
-                "Ten times the data narrows by the root of ten at most, not by ten.",
-                lambda: float(_COPIES),
-            ),
-        ),
+        },
         "The composition trusts that groups are independent, and cannot notice that they are one.",
         rtol=0.005,
     ),
@@ -164,17 +143,13 @@ EXERCISES = (
         "explore",
         "choice",
         lambda: "Gaussian",
-        (
-            Mistake(
-                "With few steps it explodes, and with many it settles at another width.",
-                lambda: "summed",
+        {
+            "With few steps it explodes, and with many it settles at another width.": lambda: (
+                "summed"
             ),
-            Mistake(
-                "It comes to the right width, but takes many times the steps, each of them "
-                "costlier.",
-                lambda: "Jacobian",
-            ),
-        ),
+            "It comes to the right width, but takes many "
+            "times the steps, each of them costlier.": lambda: "Jacobian",
+        },
         "Ten groups of 100 are nearly Gaussian, and for Gaussians any number of steps is exact.",
         options=("summed", "Jacobian", "Gaussian"),
     ),
@@ -184,18 +159,12 @@ EXERCISES = (
         "explore",
         "choice",
         lambda: "b",
-        (
-            Mistake(
-                "What changes from one split to the next averages out over splits. The network's "
-                "own error does not.",
-                lambda: "a",
-            ),
-            Mistake(
-                "The exact posterior does not know of groups: its mean is the same for every "
-                "split.",
-                lambda: "c",
-            ),
-        ),
+        {
+            "What changes from one split to the next averages out over splits. The network's own "
+            "error does not.": lambda: "a",
+            "The exact posterior does not know of groups: "
+            "its mean is the same for every split.": lambda: "c",
+        },
         "You could average the changing part out; the shared one asks for better training.",
         options=("a", "b", "c"),
     ),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from eamlab_book.exercises.exercise import Exercise, Mistake
+from eamlab_book.exercises.exercise import Exercise
 from eamlab_book.studies import DEMO_GROUP
 
 __all__ = ["EXERCISES"]
@@ -67,21 +67,12 @@ def _spread_of_means(people: float, unknown: float, text: str = "") -> Exercise:
         "check your understanding",
         "number",
         lambda: float(np.sqrt(people**2 - unknown**2)),
-        (
-            Mistake(
-                "Variances are subtracted, not standard deviations.",
-                lambda: people - unknown,
-            ),
-            Mistake(
-                "The variances are subtracted: what is not known about each is missing in the "
-                "means.",
-                lambda: float(np.hypot(people, unknown)),
-            ),
-            Mistake(
-                "This is a variance; take its root.",
-                lambda: people**2 - unknown**2,
-            ),
-        ),
+        {
+            "Variances are subtracted, not standard deviations.": lambda: people - unknown,
+            "The variances are subtracted: what is not "
+            "known about each is missing in the means.": lambda: float(np.hypot(people, unknown)),
+            "This is a variance; take its root.": lambda: people**2 - unknown**2,
+        },
         "People's variance is that of the means plus what each posterior leaves open. One draw per "
         "person has both.",
         vary=_spread_of_means_varied,
@@ -96,21 +87,18 @@ EXERCISES = (
         "check your understanding",
         "number",
         lambda: _non_centered(),
-        (
-            Mistake(
-                "The population is normal in log alpha: take the logarithm first.",
-                lambda: _non_centered(log=False),
+        {
+            "The population is normal in log alpha: take the logarithm first.": lambda: (
+                _non_centered(log=False)
             ),
-            Mistake(
-                "The spread is still on the log scale: you divide by its logarithm.",
-                lambda: _non_centered(DEMO_GROUP["log_sigma_log_alpha"]),
+            "The spread is still on the log scale: you divide by its logarithm.": lambda: (
+                _non_centered(DEMO_GROUP["log_sigma_log_alpha"])
             ),
-            Mistake(
-                "You divide by the variance of the population; a z-score takes the standard "
-                "deviation.",
-                lambda: _non_centered(float(np.exp(2 * DEMO_GROUP["log_sigma_log_alpha"]))),
+            "You divide by the variance of the population; a z-score takes the standard "
+            "deviation.": lambda: _non_centered(
+                float(np.exp(2 * DEMO_GROUP["log_sigma_log_alpha"]))
             ),
-        ),
+        },
         "More cautious than nearly everybody. Whatever the population, the prior of z is N(0, 1).",
     ),
     Exercise(
@@ -119,24 +107,15 @@ EXERCISES = (
         "code it",
         "function",
         lambda: _shrink(),
-        (
-            Mistake(
-                "The weights are swapped: the smaller its variance, the more a source counts.",
-                lambda: _shrink(swapped=True),
+        {
+            "The weights are swapped: "
+            "the smaller its variance, the more a source counts.": lambda: _shrink(swapped=True),
+            "Weight by precisions, one over the *variance*; you took one over the sd.": lambda: (
+                _shrink(power=1)
             ),
-            Mistake(
-                "Weight by precisions, one over the *variance*; you took one over the sd.",
-                lambda: _shrink(power=1),
-            ),
-            Mistake(
-                "The second number is a variance; take its root.",
-                lambda: _shrink(variance=True),
-            ),
-            Mistake(
-                "These are her trials alone; the population does not come in.",
-                lambda: _alone,
-            ),
-        ),
+            "The second number is a variance; take its root.": lambda: _shrink(variance=True),
+            "These are her trials alone; the population does not come in.": lambda: _alone,
+        },
         "Precisions add up, means are weighted by them: the more uncertain, the stronger the pull.",
         inputs=lambda: ((1.4, 0.5, 0.7, 0.5), (-0.3, 0.2, 0.7, 0.5), (2.0, 1.0, 0.7, 0.3)),
         call="f(y, s, mu, sigma)",
@@ -150,23 +129,14 @@ EXERCISES = (
         "explore",
         "number",
         _enough,
-        (
-            Mistake(
-                "That is for a population mean of known people. Each of them is uncertain, too: "
-                "its variance is (s² + σ²)/J.",
-                lambda: _enough(known=True),
-            ),
-            Mistake(
-                "The error of the population's mean reaches her only in part: weight it by the "
-                "share with which she is pulled.",
-                lambda: _enough(weight=False),
-            ),
-            Mistake(
-                "Twice as many as are needed: one percent of the *sd* is asked for, so the ratio "
-                "of variances has to be 0.99².",
-                lambda: _enough(power=1.0),
-            ),
-        ),
+        {
+            "That is for a population mean of known people. Each of them is uncertain, too: its "
+            "variance is (s² + σ²)/J.": lambda: _enough(known=True),
+            "The error of the population's mean reaches her only in part: weight it by the share "
+            "with which she is pulled.": lambda: _enough(weight=False),
+            "Twice as many as are needed: one percent of the *sd* is asked for, so the ratio of "
+            "variances has to be 0.99².": lambda: _enough(power=1.0),
+        },
         "With some dozens of people plugging in hardly matters any more; with ten it does.",
         rtol=0.0,
         atol=1.01,
@@ -177,16 +147,10 @@ EXERCISES = (
         "explore",
         "choice",
         lambda: "b",
-        (
-            Mistake(
-                "A fast drift alone is no reason: look at how uncertain the person is.",
-                lambda: "a",
-            ),
-            Mistake(
-                "Not all alike: in the plot the pull grows to the right.",
-                lambda: "c",
-            ),
-        ),
+        {
+            "A fast drift alone is no reason: look at how uncertain the person is.": lambda: "a",
+            "Not all alike: in the plot the pull grows to the right.": lambda: "c",
+        },
         "The pull grows with the subject's variance and with the distance.",
         options=("a", "b", "c"),
     ),
@@ -196,17 +160,13 @@ EXERCISES = (
         "explore",
         "choice",
         lambda: "b",
-        (
-            Mistake(
-                "Then it would go away with the exact draws of the population. Compare the two "
-                "tables.",
-                lambda: "a",
+        {
+            "Then it would go away with the exact draws "
+            "of the population. Compare the two tables.": lambda: "a",
+            "It is more than that: what Monte Carlo noise alone gives is exercise 8.3.": lambda: (
+                "c"
             ),
-            Mistake(
-                "It is more than that: what Monte Carlo noise alone gives is exercise 8.3.",
-                lambda: "c",
-            ),
-        ),
+        },
         "Individuals are the forgiving end: the population's errors hardly reach them.",
         options=("a", "b", "c"),
     ),
@@ -216,18 +176,12 @@ EXERCISES = (
         "explore",
         "choice",
         lambda: "a",
-        (
-            Mistake(
-                "It is told the number of trials, and the sd_ratio compares it with the exact "
-                "posterior of ten.",
-                lambda: "b",
-            ),
-            Mistake(
-                "Fewer trials leave more to the population, but not everything: compare the sds "
-                "with those of the population.",
-                lambda: "c",
-            ),
-        ),
+        {
+            "It is told the number of trials, and the sd_ratio compares it with the exact "
+            "posterior of ten.": lambda: "b",
+            "Fewer trials leave more to the population, but not everything: compare the sds with "
+            "those of the population.": lambda: "c",
+        },
         "The summary network has seen all numbers from 5 to 500, and is told which it is.",
         options=("a", "b", "c"),
     ),

@@ -89,21 +89,14 @@ EXERCISES = (
         "check your understanding",
         "named",
         _coverage,
-        (
-            Mistake(
-                "A coverage does not scale with the width: look up how much of a normal lies "
-                "within 1.645/5 sds.",
-                lambda: _coverage() | {"narrow": 0.9 / _NARROW},
+        {
+            "A coverage does not scale with the width: look up how much of a normal lies within "
+            "1.645/5 sds.": lambda: _coverage() | {"narrow": 0.9 / _NARROW},
+            "You let one tail go: a 90 % interval leaves out 5 % at either end.": lambda: _coverage(
+                norm.ppf(0.9)
             ),
-            Mistake(
-                "You let one tail go: a 90 % interval leaves out 5 % at either end.",
-                lambda: _coverage(norm.ppf(0.9)),
-            ),
-            Mistake(
-                "These are the shares that miss.",
-                lambda: {k: 1 - v for k, v in _coverage().items()},
-            ),
-        ),
+            "These are the shares that miss.": lambda: {k: 1 - v for k, v in _coverage().items()},
+        },
         "As in the chapter's table, and the correlations of all three are above 0.99.",
         rtol=0.0,
         atol=0.015,  # by 10,000 simulated studies, too, or by the chapter's table
@@ -114,26 +107,23 @@ EXERCISES = (
         "code it",
         "array",
         lambda: _prior_draws(),
-        (
-            Mistake(
-                "This one is useful: its means follow the truth. Forge one that has learned "
-                "nothing.",
+        {
+            "This one is useful: its means follow the truth. Forge one that has learned "
+            "nothing.": Mistake(
                 lambda: _draws(_truth() + 0.02, 0.02),
                 matches=_follows,
             ),
-            Mistake(
-                "Useless, but not calibrated: the truths lie in the middle too often. The draws "
-                "are too wide.",
+            "Useless, but not calibrated: the truths lie in the middle too often. The draws "
+            "are too wide.": Mistake(
                 lambda: _prior_draws(2.0),
                 matches=lambda given: bool(given.std() > 1.3 * _PRIOR["mu_nu"].sd),
             ),
-            Mistake(
-                "Useless, but not calibrated: the truths fall outside too often. The draws are too "
-                "narrow.",
+            "Useless, but not calibrated: the truths fall outside too often. The draws are too "
+            "narrow.": Mistake(
                 lambda: _prior_draws(0.5),
                 matches=lambda given: bool(given.std() < 0.7 * _PRIOR["mu_nu"].sd),
             ),
-        ),
+        },
         "The prior is perfectly calibrated. A recovery plot would have caught it: use both.",
         accepts=_useless,
     ),
@@ -143,17 +133,13 @@ EXERCISES = (
         "code it",
         "function",
         lambda: lambda n: (2 / n) ** 0.5,
-        (
-            Mistake(
-                "Both sides are noisy: the variances of two means add up.",
-                lambda: lambda n: (1 / n) ** 0.5,
+        {
+            "Both sides are noisy: the variances of two means add up.": lambda: (
+                lambda n: (1 / n) ** 0.5
             ),
-            Mistake("This is a variance; take its root.", lambda: lambda n: 2 / n),
-            Mistake(
-                "Noise falls with more draws; yours grows.",
-                lambda: lambda n: (n / 2) ** 0.5,
-            ),
-        ),
+            "This is a variance; take its root.": lambda: lambda n: 2 / n,
+            "Noise falls with more draws; yours grows.": lambda: lambda n: (n / 2) ** 0.5,
+        },
         "With 200 draws on both sides, a bias of 0.1 says nothing.",
         inputs=lambda: ((100,), (200,), (1000,)),
         call="f(n)",
@@ -165,21 +151,12 @@ EXERCISES = (
         "explore",
         "named",
         _excess,
-        (
-            Mistake(
-                "Both bounds move out: twice that.",
-                lambda: _excess(bounds=1),
-            ),
-            Mistake(
-                "The shift goes with the *root* of the step.",
-                lambda: _excess(power=1.0),
-            ),
-            Mistake(
-                "This is the excess of alpha. The parameter is its logarithm: log of wider over "
-                "true.",
-                lambda: _excess(log=False),
-            ),
-        ),
+        {
+            "Both bounds move out: twice that.": lambda: _excess(bounds=1),
+            "The shift goes with the *root* of the step.": lambda: _excess(power=1.0),
+            "This is the excess of alpha. "
+            "The parameter is its logarithm: log of wider over true.": lambda: _excess(log=False),
+        },
         "Constant, whatever the number of subjects: with enough of them it is the largest error "
         "you have.",
         rtol=0.01,
@@ -190,20 +167,16 @@ EXERCISES = (
         "code it",
         "named",
         lambda: _inside(lambda r: (r >= 10) & (r < 190)),
-        (
-            Mistake(
-                "These are the shares outside of the interval.",
-                lambda: _inside(lambda r: (r < 10) | (r >= 190)),
+        {
+            "These are the shares outside of the interval.": lambda: _inside(
+                lambda r: (r < 10) | (r >= 190)
             ),
-            Mistake(
-                "You left out one tail only: a central 90 % interval leaves out 5 % at either end.",
-                lambda: _inside(lambda r: r < 180),
+            "You left out one tail only: a central 90 "
+            "% interval leaves out 5 % at either end.": lambda: _inside(lambda r: r < 180),
+            "This is an 80 % interval: 10 % are gone at either end.": lambda: _inside(
+                lambda r: (r >= 20) & (r < 180)
             ),
-            Mistake(
-                "This is an 80 % interval: 10 % are gone at either end.",
-                lambda: _inside(lambda r: (r >= 20) & (r < 180)),
-            ),
-        ),
+        },
         "Near 0.9; with 500 studies chance alone moves each of them by about 0.013.",
         rtol=0.0,
         atol=0.0051,
@@ -214,17 +187,11 @@ EXERCISES = (
         "project",
         "choice",
         lambda: _biases()[-1],
-        (
-            Mistake(
-                "This is the parameter with the *least* bias.",
-                lambda: _biases()[0],
-            ),
-            Mistake(
-                "Another one is a little farther off. Take J = 10,000, the recipe recommended, and "
-                "the column bias.",
-                lambda: _biases()[-2],
-            ),
-        ),
+        {
+            "This is the parameter with the *least* bias.": lambda: _biases()[0],
+            "Another one is a little farther off. Take J = 10,000, the recipe recommended, and the "
+            "column bias.": lambda: _biases()[-2],
+        },
         "Report this one with a word of warning, or from the exact likelihood.",
         options=_PRIOR.names,
     ),

@@ -100,20 +100,18 @@ EXERCISES = (
         "code it",
         "named",
         _usable,
-        (
-            Mistake(
-                "You kept a response of five seconds: give the range of times, in seconds.",
-                lambda: _usable(None),
+        {
+            "You kept a response of five seconds: give the range of times, in seconds.": lambda: (
+                _usable(None)
             ),
-            Mistake(
-                "These are all rows. Some have no time, no response, or a time of zero.",
-                lambda: {"A": 5, "B": 5},
-            ),
-            Mistake(
-                "These are the rows that were dropped.",
-                lambda: {k: 5 - n for k, n in _usable().items()},
-            ),
-        ),
+            "These are all rows. Some have no time, no response, or a time of zero.": lambda: {
+                "A": 5,
+                "B": 5,
+            },
+            "These are the rows that were dropped.": lambda: {
+                k: 5 - n for k, n in _usable().items()
+            },
+        },
         "And study.report says why the others are gone: put that into your paper.",
         rtol=0.0,
         atol=1e-6,
@@ -124,22 +122,17 @@ EXERCISES = (
         "code it",
         "function",
         lambda: _unsigned(),
-        (
-            Mistake("These times are milliseconds still.", lambda: _unsigned(1.0)),
-            Mistake(
-                "A time keeps its minus sign. The sign said which bound, and has done its work.",
-                lambda: _unsigned(keep_sign=True),
+        {
+            "These times are milliseconds still.": lambda: _unsigned(1.0),
+            "A time keeps its minus sign. "
+            "The sign said which bound, and has done its work.": lambda: _unsigned(keep_sign=True),
+            "The choices are the wrong way round: a minus means the lower bound, 0.": lambda: (
+                _unsigned(upper=0.0, lower=1.0)
             ),
-            Mistake(
-                "The choices are the wrong way round: a minus means the lower bound, 0.",
-                lambda: _unsigned(upper=0.0, lower=1.0),
-            ),
-            Mistake(
-                "The choice keeps its minus sign, as HSSM codes it. Here the lower bound is 0.",
-                lambda: _unsigned(lower=-1.0),
-            ),
-            Mistake("Choice first, then the time.", lambda: lambda rt: _unsigned()(rt)[::-1]),
-        ),
+            "The choice keeps its minus sign, as HSSM codes it. "
+            "Here the lower bound is 0.": lambda: _unsigned(lower=-1.0),
+            "Choice first, then the time.": lambda: lambda rt: _unsigned()(rt)[::-1],
+        },
         "Now read_trials takes the table without a question.",
         inputs=lambda: ((640.0,), (-512.0,), (-1033.0,)),
         call="f(rt)",
@@ -152,21 +145,16 @@ EXERCISES = (
         "explore",
         "named",
         _deadline,
-        (
-            Mistake(
-                "The share of upper choices is that of all trials. Those in time are another "
-                "selection.",
-                lambda: _deadline() | {"upper": _unconditional()},
+        {
+            "The share of upper choices is that of all trials. Those in time are another "
+            "selection.": lambda: _deadline() | {"upper": _unconditional()},
+            "The share of upper choices counts the lost trials in its denominator.": lambda: (
+                _deadline() | {"upper": _in_time()[1]}
             ),
-            Mistake(
-                "The share of upper choices counts the lost trials in its denominator.",
-                lambda: _deadline() | {"upper": _in_time()[1]},
+            "This is the share that came in time; asked is for the share that is lost.": lambda: (
+                _deadline() | {"lost": 1 - _deadline()["lost"]}
             ),
-            Mistake(
-                "This is the share that came in time; asked is for the share that is lost.",
-                lambda: _deadline() | {"lost": 1 - _deadline()["lost"]},
-            ),
-        ),
+        },
         "More of the lower than of the upper choices are gone: missing, but not at random.",
         rtol=0.0,
         atol=0.0125,  # by 10,000 simulated trials, too
@@ -177,26 +165,15 @@ EXERCISES = (
         "check your understanding",
         "named",
         _reported,
-        (
-            Mistake(
-                "beta needs both maps: the normal distribution function, then the quantile "
-                "function of Beta(50, 50).",
-                lambda: _reported() | {"beta": float(norm.cdf(_RAW))},
-            ),
-            Mistake(
-                "The interval is on the log scale still. Take the exponential of both ends.",
-                _log_interval,
-            ),
-            Mistake(
-                "One sd to both sides is a 68 % interval; 95 % takes 1.96.",
-                lambda: _reported(1.0),
-            ),
-            Mistake(
-                "You took the exponential of the mean, and its sd by a slope: that interval is "
-                "symmetric, and this one is not. Take the exponential of both ends.",
-                _by_slope,
-            ),
-        ),
+        {
+            "beta needs both maps: the normal distribution function, then the quantile function of "
+            "Beta(50, 50).": lambda: _reported() | {"beta": float(norm.cdf(_RAW))},
+            "The interval is on the log scale still. "
+            "Take the exponential of both ends.": _log_interval,
+            "One sd to both sides is a 68 % interval; 95 % takes 1.96.": lambda: _reported(1.0),
+            "You took the exponential of the mean, and its sd by a slope: that interval is "
+            "symmetric, and this one is not. Take the exponential of both ends.": _by_slope,
+        },
         "Transform the ends of an interval, or every draw; never the sd.",
         rtol=0.005,
     ),
@@ -206,24 +183,21 @@ EXERCISES = (
         "project",
         "named",
         lambda: dict(zip(_PRIOR.names, _means(), strict=True)),
-        (
-            Mistake(
-                "Upper and lower are swapped: the drift and the start have the wrong sign. Check "
-                "the coding.",
+        {
+            "Upper and lower are swapped: the drift and the start have the wrong sign. Check "
+            "the coding.": Mistake(
                 lambda: dict(zip(_PRIOR.names, _mirrored(), strict=True)),
                 where={"mu_nu": (-np.inf, 0.0)},  # the network is lost there, too
             ),
-            Mistake(
-                "These are z-scores; hand in the parameters in their own units.",
+            "These are z-scores; hand in the parameters in their own units.": Mistake(
                 lambda: dict(zip(_PRIOR.names, _PRIOR.standardize(_means()), strict=True)),
                 where={"mu_log_t0": (-0.9, -0.2), "log_sigma_log_alpha": (-0.5, 1.5)},
             ),
-            Mistake(
-                "These are standard deviations; asked is for the means.",
+            "These are standard deviations; asked is for the means.": Mistake(
                 lambda: exact_of(_PEOPLE).sd,
                 where={"mu_log_t0": (0.0, np.inf), "log_sigma_log_alpha": (0.0, np.inf)},
             ),
-        ),
+        },
         "Within one exact sd for every parameter: nothing was lost on the way.",
         rtol=0.0,
         atol=lambda: _PRIOR.to_array(exact_of(_PEOPLE).sd),

@@ -224,12 +224,12 @@ def _all_cases(exercise: Exercise) -> tuple[tuple[Case, Callable[[Any], bool] | 
         made.append((_case(exercise, exercise.right, right, correct=True), None))
         if exercise.kind not in ("choice", "sample"):
             made.append((_case(exercise, _FEW_DIGITS, right, rounded=True), None))
-    for mistake in exercise.mistakes:
+    for said, mistake in exercise.known():
         try:
             wrong = normalized(exercise, mistake.answer(), _expected(exercise))
         except Unusable:  # a wrong answer that is caught before it is compared
             continue
-        case = _case(exercise, mistake.message, wrong, rounded=True)
+        case = _case(exercise, said, wrong, rounded=True)
         if mistake.where is not None:
             places = [str(name) for name in _expected(exercise)]
             ends = ((places.index(str(k)), *_finite(*ab)) for k, ab in mistake.where.items())

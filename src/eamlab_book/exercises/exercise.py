@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
@@ -24,12 +24,10 @@ BY_DATA = ("number", "named", "choice")
 
 @dataclass(frozen=True)
 class Mistake:
-    """A wrong answer that readers really give, and what to tell them.
+    """A wrong answer that readers really give, and by what it is known.
 
     Parameters
     ----------
-    message : str
-        What is off, and where to look. It does not give the answer away.
     answer : callable
         Makes the wrong answer, so that its numbers come from the library too.
     where : mapping, optional
@@ -40,9 +38,8 @@ class Mistake:
         Tells the same from the normalized answer, for kinds that are not in `BY_DATA`.
     """
 
-    message: str
     answer: Callable[[], Any]
-    where: Mapping[Any, tuple[float, float]] | None = field(default=None, hash=False)
+    where: Mapping[Any, tuple[float, float]] | None = None
     matches: Callable[[Any], bool] | None = None
 
 
@@ -93,7 +90,8 @@ class Exercise:
         name. "function": compared on `inputs`. "sample": draws, compared as a distribution.
     expected : callable
         Computes a right answer (for "function": returns one that is right).
-    mistakes : tuple of Mistake
+    mistakes : mapping of str to Mistake, or to what makes the wrong answer
+        By what a reader is told: what is off, and where to look. It does not give the answer away.
         Looked for in this order.
     right : str
         What a right answer shows.
@@ -126,7 +124,7 @@ class Exercise:
     grade: str
     kind: str
     expected: Callable[[], Any]
-    mistakes: tuple[Mistake, ...]
+    mistakes: Mapping[str, Callable[[], Any] | Mistake] = field(hash=False)
     right: str
     rtol: float = 0.01
     atol: float | Callable[[], Any] = 1e-9
@@ -145,12 +143,17 @@ class Exercise:
                 f"exercise {self.id}: grade must be one of {GRADES} and kind one of {KINDS}, got "
                 f"{self.grade!r} and {self.kind!r}."
             )
-        by_code = self.accepts or any(mistake.matches for mistake in self.mistakes)
+        by_code = self.accepts or any(mistake.matches for _, mistake in self.known())
         if self.kind in BY_DATA and by_code:
             raise ValueError(
                 f"exercise {self.id}: kind {self.kind!r} takes no `accepts` and no `matches`; give "
                 "tolerances and `where`."
             )
+
+    def known(self) -> Iterator[tuple[str, Mistake]]:
+        """Yield every mistake after what is said to it."""
+        for said, made in self.mistakes.items():
+            yield said, made if isinstance(made, Mistake) else Mistake(made)
 
     @property
     def label(self) -> str:
