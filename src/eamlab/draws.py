@@ -273,7 +273,7 @@ class Draws(Mapping[str, FloatArray]):
         """
         from eamlab.export import write
 
-        return write(self, folder, study, netcdf=netcdf, **options)
+        return write(self, folder, study, netcdf, **options)
 
 
 def _check_shapes(values: Mapping[str, FloatArray], subjects: Sequence[Any] | None) -> None:

@@ -237,7 +237,13 @@ def _summed_draws(
     if len(summaries[0]) == 1:  # nothing to compose: the network's own posterior
         if not blocks:
             raise ValueError("study: Terms of one group have no score to sum; pass its Study.")
-        draws = _sample_groups(workflow, np.stack([b[0][0] for b in blocks]), **options)
+        groups = np.stack([b[0][0] for b in blocks])
+        size = max(1, _DRAWS_BATCH // options["num_samples"])
+        parts = [
+            workflow.sample(conditions={"sim_data": groups[i : i + size]}, **options)
+            for i in range(0, len(groups), size)
+        ]
+        draws = {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
     else:
         draws = workflow.compositional_sample(
             summaries=np.stack(summaries),
@@ -249,20 +255,6 @@ def _summed_draws(
             **options,
         )
     return {k: np.asarray(draws[k])[..., 0] for k in model.prior.names}
-
-
-def _sample_groups(
-    workflow: bf.CompositionalWorkflow, groups: np.ndarray, *, num_samples: int, **settings: Any
-) -> dict[str, np.ndarray]:
-    """Draw from the posterior of each group (n_groups, group_size, n_trials, 2) by itself."""
-    per_batch = max(1, _DRAWS_BATCH // num_samples)
-    parts = [
-        workflow.sample(
-            num_samples=num_samples, conditions={"sim_data": groups[i : i + per_batch]}, **settings
-        )
-        for i in range(0, len(groups), per_batch)
-    ]
-    return {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
 
 
 def _summaries(
@@ -319,12 +311,10 @@ def _settings(
         steps = check_count("steps", steps)
     elif method not in _ADAPTIVE:
         raise ValueError(f"steps='adaptive' needs one of {_ADAPTIVE}, got method {method!r}.")
-    settings: dict[str, Any] = {"method": method, "steps": steps}
-    return settings if method == "gaussian" else settings | _summed_options(given, n_groups)
-
-
-def _summed_options(given: dict[str, Any], n_groups: int) -> dict[str, Any]:
-    chosen = {"d0": 1.0, "d1": 1.0, "use_jac": False, "prior": "diffused"}
+    chosen: dict[str, Any] = {"method": method, "steps": steps}
+    if method == "gaussian":
+        return chosen
+    chosen |= {"d0": 1.0, "d1": 1.0, "use_jac": False, "prior": "diffused"}
     chosen |= {"mini_batch_size": min(10, n_groups)}
     chosen |= {k: v for k, v in given.items() if v is not None}
     chosen["d0"], chosen["d1"] = check_bridge(chosen["d0"], chosen["d1"])

@@ -63,7 +63,7 @@ class Domain:
 
     def is_narrow(self, subject: Any) -> bool:
         """Whether a subject has so many trials that its likelihood is narrow."""
-        return subject.lower.size + subject.upper.size > self.many_trials
+        return bool(subject.n_trials > self.many_trials)
 
     @property
     def beta_range(self) -> tuple[float, float]:
