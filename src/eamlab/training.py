@@ -256,9 +256,24 @@ def train(
     trained.estimator.set_weights(workflow.estimator.get_weights())
     del workflow
     gc.collect()  # its programs refer to each other
-    trained.model_card = _write_result(
-        trained, network, settings, out, name, what, state, preset.name, n_quality
-    )
+    weights = out / f"{name}.weights.h5"
+    with replaced(weights) as scratch:
+        trained.estimator.save_weights(str(scratch))
+    trained.model_card = what | {
+        "name": name,
+        "preset": preset.name,
+        "parameters": int(trained.estimator.count_params()),
+        "made": datetime.now(UTC).date().isoformat(),
+        "versions": {"eamlab": __version__, "tensorflow": tf.__version__}
+        | {k: version(k) for k in ("bayesflow", "keras", "numpy")},
+        "training_seconds": round(state["seconds"], 1),
+        "training_cpu_seconds": round(state["cpu_seconds"], 1),
+        "epochs_done": state["epoch"],
+        "loss": [round(x, 5) for x in state["loss"]],
+        "quality": measure_quality(trained, kind, n=n_quality, settings=settings),
+        "sha256": file_hash(weights),
+    }
+    write_json(out / f"{name}.json", trained.model_card)
     return trained
 
 
@@ -344,39 +359,8 @@ def _load_state(folder: Path, what: dict[str, Any], model: Model) -> dict[str, A
     return state
 
 
-def _write_result(
-    workflow: bf.BasicWorkflow,
-    network: NetworkSettings,
-    settings: TrainingSettings,
-    out: Path,
-    name: str,
-    what: dict[str, Any],
-    state: dict[str, Any],
-    preset: str,
-    n_quality: int,
-) -> dict[str, Any]:
-    weights = out / f"{name}.weights.h5"
-    with replaced(weights) as scratch:
-        workflow.estimator.save_weights(str(scratch))
-    card = what | {
-        "name": name,
-        "preset": preset,
-        "parameters": int(workflow.estimator.count_params()),
-        "made": datetime.now(UTC).date().isoformat(),
-        "versions": {"eamlab": __version__, "tensorflow": tf.__version__}
-        | {k: version(k) for k in ("bayesflow", "keras", "numpy")},
-        "training_seconds": round(state["seconds"], 1),
-        "training_cpu_seconds": round(state["cpu_seconds"], 1),
-        "epochs_done": state["epoch"],
-        "loss": [round(x, 5) for x in state["loss"]],
-        "quality": measure_quality(workflow, what["kind"], n=n_quality, settings=settings),
-        "sha256": file_hash(weights),
-    }
-    write_json(out / f"{name}.json", card)
-    return card
-
-
-def _parser() -> argparse.ArgumentParser:
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m eamlab train", description=__doc__)
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("--model", choices=tuple(MODELS), default="EAM")
@@ -389,32 +373,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--summary", choices=SUMMARIES)
     parser.add_argument("--epochs", type=int, help="instead of the preset's")
     parser.add_argument("--seed", type=int, help="instead of the preset's")
-    parser.add_argument("--quality", type=int, default=300, help="data sets that grade the result")
-    return parser
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line."""
-    args = _parser().parse_args(argv)
-    preset = get_preset(args.preset)
+    parser.add_argument(
+        "--quality", dest="n_quality", type=int, default=300, help="data sets that grade the result"
+    )
+    args = parser.parse_args(argv)
+    preset = PRESETS[args.preset]
     network = preset.global_network if args.kind == "global" else preset.local_network
     settings = preset.global_training if args.kind == "global" else preset.local_training
     if args.summary:
         network = replace(network, summary=args.summary)
     changed = {k: v for k in ("epochs", "seed") if (v := getattr(args, k)) is not None}
     settings = replace(settings, **changed)
+    options = {k: getattr(args, k) for k in ("out", "name", "people", "preset", "n_quality")}
     try:
-        train(
-            MODELS[args.model],
-            args.kind,
-            network=network,
-            settings=settings,
-            out=args.out,
-            name=args.name,
-            people=args.people,
-            preset=args.preset,
-            n_quality=args.quality,
-        )
+        train(MODELS[args.model], args.kind, network=network, settings=settings, **options)
     except KeyboardInterrupt:
         sys.exit("interrupted; the same command resumes after the last finished epoch")
     except ValueError as error:

@@ -355,15 +355,28 @@ def global_workflow(
     if summary is not None:
         network = replace(network, summary=summary)
     _check_summary(network, model)
-    summary_network, inference_network = _global_networks(network, model)
+    if network.summary == "hierarchical":
+        summaries: Any = PopulationSummary(Hierarchy.of(model), summary_dim=network.summary_dim)
+    else:
+        kind = PooledSummary if network.summary == "pooled" else GroupSummary
+        summaries = kind(summary_dim=network.summary_dim)
+    subnet: dict[str, Any] = {"widths": network.widths, "activation": network.activation}
+    if network.summary == "pooled" or network.score == "plain":
+        inference: Any = CompiledDiffusionModel(subnet_kwargs=subnet)
+    else:
+        # The noise level enters through each variable's share of signal, which is smooth down to
+        # no noise at all; Fourier features of the time are not. The condition is seen once, which
+        # halves the arithmetic of the composition.
+        subnet |= {"time_embedding_dim": 1, "persistent_conditioning": False}
+        inference = AnchoredDiffusionModel(subnet_kwargs=subnet, noise_schedule=EvenNoiseSchedule())
     training = preset.global_training
     workflow = bf.CompositionalWorkflow(
         simulator=make_simulator(
             model, training.group_sizes[0], training.n_trials, **training.options
         ),
         adapter=global_adapter(model),
-        inference_network=inference_network,
-        summary_network=summary_network,
+        inference_network=inference,
+        summary_network=summaries,
         initial_learning_rate=learning_rate or training.learning_rate,
         standardize=None,
     )
@@ -419,12 +432,18 @@ def local_workflow(
         hierarchy = Hierarchy.of(model)
         summary = PersonSummary(hierarchy, summary_dim=network.summary_dim)
         inference = PersonPosterior(hierarchy, subnet_kwargs=subnet, steps=_CONSISTENCY_STEPS)
+    training = preset.local_training
+    studies = make_simulator(model, 1, training.n_trials, **training.options)
+    # Of studies of one person each: that person's trials, (batch, n_trials, width).
+    first = bf.simulators.LambdaSimulator(
+        lambda batch_shape, sim_data: {"sim_data": sim_data[..., 0, :, :]}, is_batched=True
+    )
     workflow = bf.BasicWorkflow(
-        simulator=_subject_simulator(model, preset.local_training),
+        simulator=bf.simulators.SequentialSimulator([studies, first]),
         adapter=local_adapter(model),
         inference_network=inference,
         summary_network=summary,
-        initial_learning_rate=learning_rate or preset.local_training.learning_rate,
+        initial_learning_rate=learning_rate or training.learning_rate,
         # The others standardize by the population's own mean and sd.
         standardize="inference_variables" if network.summary == "pooled" else None,
     )
@@ -529,37 +548,6 @@ def make_simulator(
     return bf.make_simulator(
         [group, people, trials], {"group": batched, "people": batched, "trials": batched}
     )
-
-
-def _subject_simulator(model: Model, settings: TrainingSettings) -> bf.simulators.Simulator:
-    """Simulate single subjects: ``sim_data`` is (batch, n_trials, width)."""
-
-    def drop_subject_axis(
-        batch_shape: tuple[int, ...], sim_data: np.ndarray
-    ) -> dict[str, np.ndarray]:
-        return {"sim_data": sim_data[..., 0, :, :]}
-
-    studies = make_simulator(model, 1, settings.n_trials, **settings.options)
-    last = bf.simulators.LambdaSimulator(drop_subject_axis, is_batched=True)
-    return bf.simulators.SequentialSimulator([studies, last])
-
-
-def _global_networks(network: NetworkSettings, model: Model) -> tuple[Any, Any]:
-    """Build summary and score network; the pooled summary goes with the library's own score."""
-    if network.summary == "hierarchical":
-        summary = PopulationSummary(Hierarchy.of(model), summary_dim=network.summary_dim)
-    else:
-        kind = PooledSummary if network.summary == "pooled" else GroupSummary
-        summary = kind(summary_dim=network.summary_dim)
-    subnet = {"widths": network.widths, "activation": network.activation}
-    if network.summary == "pooled" or network.score == "plain":
-        return summary, CompiledDiffusionModel(subnet_kwargs=subnet)
-    # The noise level enters through each variable's share of signal, which is smooth down to no
-    # noise at all; Fourier features of the time are not. The condition is seen once, which halves
-    # the arithmetic of the composition.
-    smooth = {"time_embedding_dim": 1, "persistent_conditioning": False}
-    schedule = EvenNoiseSchedule()
-    return summary, AnchoredDiffusionModel(subnet_kwargs=subnet | smooth, noise_schedule=schedule)
 
 
 def build_networks(

@@ -160,8 +160,13 @@ class Terms:
             rank[touched[np.argsort(-left, kind="stable")]] = np.arange(len(touched))
             stays = np.flatnonzero(np.isin(owner, touched) & ~leaves)
             stays = stays[np.argsort(rank[owner[stays]], kind="stable")]  # equal sizes adjacent
-            study = study[_positions(self.subjects[stays], _hashes(study.subjects))]
-            parts.append(_of_study(workflow, study, sizes.tolist()))
+            places = pd.Index(_hashes(study.subjects)).get_indexer(self.subjects[stays])
+            if (places < 0).any():
+                raise ValueError(
+                    f"study lacks {(places < 0).sum():,} people who shared a group with those who "
+                    "leave; their terms cannot be made anew without their trials."
+                )
+            parts.append(_of_study(workflow, study[places], sizes.tolist()))
         if not parts:
             raise ValueError(_NOBODY)
         return replace(_joined(parts), notes=self.notes)
@@ -436,17 +441,6 @@ def _read(file: Path) -> Terms:
 def _hashes(ids: Sequence[Any]) -> NDArray[np.uint64]:
     """Hashes of ids, of which 7 and "7" are one."""
     return pd.util.hash_array(np.array([str(x) for x in ids], dtype=object), categorize=False)
-
-
-def _positions(wanted: NDArray[np.uint64], there: NDArray[np.uint64]) -> NDArray[np.intp]:
-    """Where each of the people wanted is."""
-    found = pd.Index(there).get_indexer(wanted)
-    if (found < 0).any():
-        raise ValueError(
-            f"study lacks {(found < 0).sum():,} people who shared a group with those who leave; "
-            "their terms cannot be made anew without their trials."
-        )
-    return found
 
 
 def _digest(*parts: str | bytes) -> str:
