@@ -396,7 +396,8 @@ class AnchoredDiffusionModel(CompiledDiffusionModel):
             training=training,
         )  # fmt: skip
         residual = ops.reshape(residual, ops.shape(noisy))
-        force = product.sum(apply(product.precision, residual) + snr * residual)
+        each = apply(product.precision, residual) + snr * residual
+        force = ops.matmul(product.same, each)  # summed over the groups that share
         pull = product.pull + force + alpha / ops.square(sigma) * noisy
         eye = ops.eye(x.shape[-1], dtype=x.dtype)
         return ops.solve(product.total + snr[..., None] * eye, pull[..., None])[..., 0]
@@ -429,10 +430,6 @@ class _Product(NamedTuple):
         total = ops.tensordot(same, precision - eye, axes=1) + eye
         pull = ops.matmul(same, apply(precision, mean))
         return cls(mean, precision, same, ops.argmax(same, axis=-1), pull, total)
-
-    def sum(self, values: Tensor) -> Tensor:
-        """Sum (..., n, d) over the groups that share, for each group."""
-        return ops.matmul(self.same, values)
 
     def surprise(self, x: Tensor) -> Tensor:
         """Negative log likelihood of the true parameters x (n, d), up to a constant."""

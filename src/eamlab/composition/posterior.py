@@ -207,10 +207,11 @@ def compose(
         for i in range(len(known))
     ]
     if isinstance(study, Terms):
-        _warn_of(_unusual_trials(training, study.n_trials), "the data are")
+        _warn_of_unusual(training, study.n_trials, [], "the data are")
     elif check or (check is None and not several):
         for i, (draws, one) in enumerate(zip(result, studies, strict=True)):
-            _warn_of_unusual(training, draws, one, f"study {i} is" if several else "the data are")
+            which = f"study {i} is" if several else "the data are"
+            _warn_of_unusual(training, one.n_trials, predictive_check(draws, one).messages, which)
             if check and len(known[i]) > 1:
                 _warn_of_error(workflow, draws, one, f"study {i}" if several else "the composition")
     return result if several else result[0]
@@ -339,9 +340,26 @@ def default_steps(method: str, n_groups: int) -> int | str:
     return 300 if n_groups > _MANY_GROUPS else 100
 
 
-def _warn_of_unusual(training: dict[str, Any], draws: Draws, study: Study, which: str) -> None:
-    unusual = predictive_check(draws, study).messages
-    _warn_of([*_unusual_trials(training, study.n_trials), *unusual], which, stacklevel=4)
+def _warn_of_unusual(
+    training: dict[str, Any], n_trials: np.ndarray, unusual: Sequence[str], which: str
+) -> None:
+    """Warn of more or fewer trials than any that the network was trained on, and of all else."""
+    if training:
+        low, high = TrainingSettings(**training).trials_seen
+        outside = n_trials[(n_trials < low) | (n_trials > high)]
+        if len(outside):
+            more = (
+                f"{len(outside)} of {len(n_trials)} subjects have {outside.min()} to "
+                f"{outside.max()} trials, and it was trained on {low} to {high}."
+            )
+            unusual = [more, *unusual]
+    if unusual:
+        warnings.warn(
+            f"{which} unlike what the network was trained on; do not trust the draws before you "
+            "know why. " + " ".join(unusual),
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _warn_of_error(
@@ -359,30 +377,6 @@ def _warn_of_error(
             f"corrects the draws). {' '.join(off)}",
             UserWarning,
             stacklevel=3,
-        )
-
-
-def _unusual_trials(training: dict[str, Any], n_trials: np.ndarray) -> list[str]:
-    """Say who has more or fewer trials than any that the network was trained on."""
-    if not training:
-        return []
-    low, high = TrainingSettings(**training).trials_seen
-    outside = n_trials[(n_trials < low) | (n_trials > high)]
-    if not len(outside):
-        return []
-    return [
-        f"{len(outside)} of {len(n_trials)} subjects have {outside.min()} to {outside.max()} "
-        f"trials, and it was trained on {low} to {high}."
-    ]
-
-
-def _warn_of(unusual: Sequence[str], which: str, stacklevel: int = 3) -> None:
-    if unusual:
-        warnings.warn(
-            f"{which} unlike what the network was trained on; do not trust the draws before you "
-            "know why. " + " ".join(unusual),
-            UserWarning,
-            stacklevel=stacklevel,
         )
 
 

@@ -233,7 +233,16 @@ class LiveSampler:
             raise ValueError(f"t must be a diffusion time between 0 and 1, got {t}.")
         levels = _levels(self.network, np.asarray([t, 0.0], "float32"), d0, d1)
         level = _Levels(*(np.float32(a[0]) for a in levels))
-        total = self._total(self._groups(summaries), points, level.log_snr, len(summaries))
+        # The denoised parameters, summed over all groups: in threads, some points each.
+        denoised, groups = _programs(self.network)[1], self._groups(summaries)
+        size = np.int32(len(summaries))
+        parts = -(-len(points) // self._lane)
+        with ThreadPoolExecutor(_LANES) as pool:
+            sums = pool.map(
+                lambda part: ops.convert_to_numpy(denoised(groups, part, level.log_snr, size)),
+                np.split(_padded(points, parts * self._lane), parts),
+            )
+            total = np.concatenate(list(sums))[: len(points)]
         n = np.float32(len(summaries))
         return ops.convert_to_numpy(_composed_score(points, total, level, n, n))
 
@@ -282,20 +291,6 @@ class LiveSampler:
                 lanes = [state for state, _ in results]
                 path = np.concatenate([ops.convert_to_numpy(a) for _, a in results], axis=1)
                 yield from path[:n_blocks][batch.last]
-
-    def _total(
-        self, groups: _Groups, points: np.ndarray, log_snr: np.float32, n_groups: int
-    ) -> np.ndarray:
-        """Sum the denoised parameters over all groups, at each point."""
-        total = _programs(self.network)[1]
-        parts = -(-len(points) // self._lane)
-        padded = _padded(points, parts * self._lane)
-        with ThreadPoolExecutor(_LANES) as pool:
-            sums = pool.map(
-                lambda part: ops.convert_to_numpy(total(groups, part, log_snr, np.int32(n_groups))),
-                np.split(padded, parts),
-            )
-            return np.concatenate(list(sums))[: len(points)]
 
 
 # --- the composed score ---------------------------------------------------------------------------
@@ -390,8 +385,8 @@ def _programs(network: Any) -> tuple[Callable, Callable]:
             return x, total, ops.slice_update(path, (i, 0, 0), x[None])
 
         start = (*state, ops.zeros_like(blocks.noise))
-        *state, path = ops.fori_loop(0, n_blocks, body, start)
-        return tuple(state), path
+        x, total, path = ops.fori_loop(0, n_blocks, body, start)
+        return (x, total), path
 
     def total(groups: _Groups, x: Tensor, log_snr: Tensor, n_groups: Tensor) -> Tensor:
         """Sum the denoised parameters of the first groups."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from arviz_stats.base import array_stats
@@ -42,18 +43,15 @@ _LogPosterior = Callable[[FloatArray], FloatArray]
 # --------------------------------------------------------------------------------------------------
 
 
+@dataclass
 class Chains:
     """Several adaptive Metropolis chains on the marginal posterior of one study."""
 
-    def __init__(
-        self, likelihood: Likelihood, states: FloatArray, factor: FloatArray,
-        rng: np.random.Generator, progress: bool | None,
-    ) -> None:  # fmt: skip
-        self._likelihood = likelihood
-        self._states = states  # (chains, d + 1)
-        self._factor = factor
-        self._rng = rng
-        self._progress = progress
+    _likelihood: Likelihood
+    _states: FloatArray  # (chains, d + 1)
+    _factor: FloatArray
+    _rng: np.random.Generator
+    _progress: bool | None
 
     def run(self, n: int, label: str) -> FloatArray:
         """Continue all chains by n steps: states (chains, n, d + 1)."""
