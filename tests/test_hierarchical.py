@@ -19,8 +19,14 @@ from eamlab.hierarchical import (
     likelihood,
     population,
 )
-from eamlab.training import _build, simulate_groups
-from eamlab.workflows import PRESETS, NetworkSettings, TrainingSettings, build_networks
+from eamlab.training import simulate_groups
+from eamlab.workflows import (
+    PRESETS,
+    NetworkSettings,
+    TrainingSettings,
+    build_networks,
+    built_workflow,
+)
 
 MODELS = [el.LABORATORY, el.TWO_CONDITIONS]
 PRESET = PRESETS["laboratory"]
@@ -35,7 +41,7 @@ def untrained(model, kind, seed=1):
     keras.utils.set_random_seed(seed)
     network = PRESET.global_network if kind == "global" else PRESET.local_network
     training = PRESET.global_training if kind == "global" else PRESET.local_training
-    return _build(model, kind, network, training)
+    return built_workflow(model, kind, network, training)
 
 
 def simulated_gaussians(hierarchy, n_groups, n_people, seed):

@@ -13,8 +13,14 @@ from test_model import with_prior
 from eamlab.composition.posterior import compose
 from eamlab.model.eam import EAM
 from eamlab.study import simulate
-from eamlab.training import Studies, _build, _optimizer, estimate_seconds, main, train
-from eamlab.workflows import NetworkSettings, TrainingSettings, global_adapter, load_pretrained
+from eamlab.training import Studies, _optimizer, estimate_seconds, main, train
+from eamlab.workflows import (
+    NetworkSettings,
+    TrainingSettings,
+    built_workflow,
+    global_adapter,
+    load_pretrained,
+)
 
 TINY_NETWORK = NetworkSettings(summary_dim=36, widths=(8,))
 TINY = TrainingSettings(
@@ -74,7 +80,7 @@ def test_batches_of_many_trials_hold_fewer_groups_but_at_least_sixteen():
 
 def test_averaging_ends_with_the_mean_over_past_steps(trained):
     """What is shipped is not the last step's weights, which the checkpoint holds, but near them."""
-    last = _build(EAM, "global", TINY_NETWORK, TINY).estimator
+    last = built_workflow(EAM, "global", TINY_NETWORK, TINY).estimator
     last.load_weights(str(trained / "global-checkpoint" / "epoch-00002.weights.h5"))
     averaged = load_pretrained("global", folder=trained).estimator
     pairs = zip(last.get_weights(), averaged.get_weights(), strict=True)
@@ -85,7 +91,7 @@ def test_averaging_ends_with_the_mean_over_past_steps(trained):
 @pytest.mark.parametrize("averaging", [None, 0.7])
 def test_the_recipe_reaches_the_optimizer(averaging):
     settings = replace(TINY, averaging=averaging, learning_rate=3e-3)
-    optimizer = _optimizer(_build(EAM, "global", TINY_NETWORK, settings), settings)
+    optimizer = _optimizer(built_workflow(EAM, "global", TINY_NETWORK, settings), settings)
     assert optimizer.use_ema is (averaging is not None)
     assert averaging is None or optimizer.ema_momentum == averaging
     rates = [float(optimizer._learning_rate(step)) for step in range(7)]
@@ -93,7 +99,7 @@ def test_the_recipe_reaches_the_optimizer(averaging):
 
 
 def test_the_steps_that_time_a_training_are_taken_back():
-    workflow = _build(EAM, "global", TINY_NETWORK, TINY)
+    workflow = built_workflow(EAM, "global", TINY_NETWORK, TINY)
     estimator, optimizer = workflow.estimator, _optimizer(workflow, TINY)
     estimator.compile(optimizer=optimizer)
     optimizer.build(estimator.trainable_variables)

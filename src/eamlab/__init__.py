@@ -53,21 +53,7 @@ _MODULE_OF = {
     }.items()
     for name in names
 }
-_MODULES = (
-    "composition",
-    "draws",
-    "export",
-    "grading",
-    "hierarchical",
-    "model",
-    "networks",
-    "predictive",
-    "reading",
-    "reference",
-    "study",
-    "training",
-    "workflows",
-)
+_MODULES = {"hierarchical", "networks", *(path.partition(".")[0] for path in _MODULE_OF.values())}
 
 __all__ = sorted(_MODULE_OF)
 

@@ -137,17 +137,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_file(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    add, who = parser.add_argument, parser.add_mutually_exclusive_group()
+    add(
         "file",
         type=Path,
         help="text file with a header, or Parquet file, with one row per trial; for compose, too, "
         "a folder of these, which may be larger than the memory",
     )
-    parser.add_argument("--unit", choices=("s", "ms", "us"), help="unit of the response times")
-    parser.add_argument(
-        "--decimal", choices=(".", ","), metavar="MARK", help="of the times: a point or a comma"
-    )
-    who = parser.add_mutually_exclusive_group()
+    add("--unit", choices=("s", "ms", "us"), help="unit of the response times")
+    add("--decimal", choices=(".", ","), metavar="MARK", help="of the times: a point or a comma")
     who.add_argument(
         "--subject",
         action="append",
@@ -155,39 +153,21 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
         "person together (numbers for all three columns, from 0: the file has no header)",
     )
     who.add_argument("--one-subject", action="store_true", help="all rows are of one person")
-    parser.add_argument("--rt", help="name of the column, if it is not found")
-    parser.add_argument("--response", help="likewise; that of the times, if their sign is it")
-    parser.add_argument(
-        "--coding",
-        nargs=2,
-        metavar=("LOWER", "UPPER"),
-        help="the responses that stand for the lower and the upper bound",
+    add("--rt", help="name of the column, if it is not found")
+    add("--response", help="likewise; that of the times, if their sign is it")
+    told = "the responses that stand for the lower and the upper bound"
+    add("--coding", nargs=2, metavar=("LOWER", "UPPER"), help=told)
+    none = "beside --coding: a response that is none; ... for all others"
+    add("--no-response", action="append", default=[], metavar="VALUE", help=none)
+    two = (
+        "column of two conditions; with two values: the first and the second of them, others are "
+        "left out"
     )
-    parser.add_argument(
-        "--no-response",
-        action="append",
-        default=[],
-        metavar="VALUE",
-        help="beside --coding: a response that is none; ... for all others",
-    )
-    parser.add_argument(
-        "--conditions",
-        nargs="+",
-        metavar=("COLUMN", "VALUE"),
-        help="column of two conditions; with two values: the first and the second of them, others "
-        "are left out",
-    )
-    parser.add_argument(
-        "--missing",
-        action="append",
-        default=[],
-        metavar="VALUE",
-        help="a time or response that means missing",
-    )
-    parser.add_argument("--min-trials", type=int, help="leave out subjects with fewer")
-    parser.add_argument(
-        "--rt-range", nargs=2, type=float, metavar=("FROM", "TO"), help="times to keep (s)"
-    )
+    add("--conditions", nargs="+", metavar=("COLUMN", "VALUE"), help=two)
+    missing = "a time or response that means missing"
+    add("--missing", action="append", default=[], metavar="VALUE", help=missing)
+    add("--min-trials", type=int, help="leave out subjects with fewer")
+    add("--rt-range", nargs=2, type=float, metavar=("FROM", "TO"), help="times to keep (s)")
 
 
 # --------------------------------------------------------------------------------------------------

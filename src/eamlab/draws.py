@@ -75,7 +75,18 @@ class Draws(Mapping[str, FloatArray]):
         times: NDArray | None = None,
     ) -> None:
         self._values = {k: np.asarray(v, dtype=float) for k, v in values.items()}
-        _check_shapes(self._values, subjects)
+        shapes = {k: v.shape for k, v in self._values.items()}
+        if not shapes:
+            raise ValueError("values must hold the draws of at least one parameter.")
+        people = {s[1] for s in shapes.values() if len(s) == 2}
+        people |= set() if subjects is None else {len(subjects)}
+        fit = all(len(s) in (1, 2) and 0 not in s for s in shapes.values())
+        if not fit or len({s[0] for s in shapes.values()}) > 1 or len(people) > 1:
+            raise ValueError(
+                "values must be arrays (S,) of a group's parameters, or (S, J) of people's, with "
+                f"the same S and J, got {shapes}"
+                + (f" for {len(subjects)} subjects." if subjects is not None else ".")
+            )
         self.model = model
         self.settings = {
             k: v.item() if isinstance(v, np.generic) else v for k, v in (settings or {}).items()
@@ -273,22 +284,7 @@ class Draws(Mapping[str, FloatArray]):
         """
         from eamlab.export import write
 
-        return write(self, folder, study, netcdf=netcdf, **options)
-
-
-def _check_shapes(values: Mapping[str, FloatArray], subjects: Sequence[Any] | None) -> None:
-    if not values:
-        raise ValueError("values must hold the draws of at least one parameter.")
-    shapes = {k: v.shape for k, v in values.items()}
-    people = {s[1] for s in shapes.values() if len(s) == 2}
-    people |= set() if subjects is None else {len(subjects)}
-    fit = all(len(s) in (1, 2) and 0 not in s for s in shapes.values())
-    if not fit or len({s[0] for s in shapes.values()}) > 1 or len(people) > 1:
-        raise ValueError(
-            "values must be arrays (S,) of a group's parameters, or (S, J) of people's, with the "
-            f"same S and J, got {shapes}"
-            + (f" for {len(subjects)} subjects." if subjects is not None else ".")
-        )
+        return write(self, folder, study, netcdf, **options)
 
 
 def as_draws(draws: Any, name: str = "draws") -> Draws:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from eamlab import __version__
 from eamlab.draws import check_finite, model_of_draws
+from eamlab.files import replaced
 from eamlab.model.model import Model, check_count, generator
 from eamlab.study import Study, as_study
 
@@ -38,12 +39,7 @@ _MOST_VALUES = 20_000_000  # numbers per group kept in memory: 0.1 GB
 
 
 def write(
-    draws: Draws,
-    folder: str | os.PathLike[str],
-    study: Study | None,
-    *,
-    netcdf: bool,
-    **options: Any,
+    draws: Draws, folder: str | os.PathLike[str], study: Study | None, netcdf: bool, **options: Any
 ) -> dict[str, Path]:
     """Write draws and summaries of one study into a folder; see `Draws.write`."""
     _check(draws, study)
@@ -62,12 +58,8 @@ def write(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name, writer in writers.items():
-        scratch = folder / f".{name}.{os.getpid()}.tmp"
-        try:
+        with replaced(folder / name) as scratch:
             writer(scratch)
-            os.replace(scratch, folder / name)
-        finally:
-            scratch.unlink(missing_ok=True)
     return {Path(name).stem: folder / name for name in writers}
 
 

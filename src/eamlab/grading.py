@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import binomtest, wasserstein_distance
 from sklearn.linear_model import Ridge
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
@@ -285,12 +285,10 @@ def _accuracies(x: FloatArray, labels: FloatArray, folds: int, seed: int) -> Flo
     model = make_pipeline(
         StandardScaler(), PolynomialFeatures(2, include_bias=False), StandardScaler(), Ridge(1.0)
     )
-    hits = np.zeros(labels.shape[1])
-    cv = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    for train, test in cv.split(x, labels[:, 0]):
-        guess = model.fit(x[train], labels[train]).predict(x[test]).reshape(len(test), -1)
-        hits += (guess * labels[test] > 0.0).sum(axis=0)
-    return hits / len(x)
+    parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(x, labels[:, 0])
+    guess = cross_val_predict(model, x, labels, cv=list(parts))
+    accuracy: FloatArray = (guess * labels > 0.0).mean(axis=0)
+    return accuracy
 
 
 def _columns(source: Draws, names: Sequence[str], label: str) -> tuple[list[str], FloatArray]:

@@ -24,7 +24,6 @@ from keras import ops
 
 from eamlab.model.model import Model
 from eamlab.networks import (
-    TARGET_MASKS,
     apply,
     fastest_responses,
     gaussian_size,
@@ -94,13 +93,6 @@ class Hierarchy:
             tuple(model.conditions),
             *moments,
         )
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Hierarchy:
-        """Read it from a stored configuration, whose tuples are lists."""
-        pairs = tuple((int(a), int(b)) for a, b in values["population"])
-        rest = {k: tuple(v) for k, v in values.items() if k != "population"}
-        return cls(pairs, **rest)
 
     @property
     def n_person(self) -> int:
@@ -185,31 +177,20 @@ class PersonSummary(SummaryNetwork):
         Of the model.
     summary_dim : int, default 16
         Number of further statistics.
-    trial_widths, subject_widths : sequence of int
-        Hidden widths before and after the mean over trials.
-    second_width : int, default 48
-        Units of the second look at the trials.
     """
 
     def __init__(
-        self,
-        hierarchy: Hierarchy | dict[str, Any],
-        summary_dim: int = 16,
-        trial_widths: Sequence[int] = (64,),
-        second_width: int = 48,
-        subject_widths: Sequence[int] = (128, 96),
-        **kwargs: Any,
+        self, hierarchy: Hierarchy | dict[str, Any], summary_dim: int = 16, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.hierarchy = _hierarchy(hierarchy)
-        self.summary_dim, self.second_width = summary_dim, second_width
-        self.trial_widths, self.subject_widths = tuple(trial_widths), tuple(subject_widths)
-        self.trial_net = mlp(self.trial_widths, "trial_net")
-        self.first_net = mlp(self.subject_widths, "first_net")
-        self.second_look = keras.layers.Dense(second_width, name="second_look")
-        n = 2 * second_width * (2 if self.hierarchy.conditions else 1)
+        self.hierarchy, self.summary_dim = _hierarchy(hierarchy), summary_dim
+        self.trial_net = mlp((64,), "trial_net")
+        self.first_net = mlp((128, 96), "first_net")
+        self.second_look = keras.layers.Dense(48, name="second_look")
+        # Gain and shift of each unit of the second look, and how these change with the condition.
+        n = 2 * self.second_look.units * (2 if self.hierarchy.conditions else 1)
         self.adjust = keras.layers.Dense(n, name="adjust")
-        self.subject_net = mlp(self.subject_widths, "subject_net")
+        self.subject_net = mlp((128, 96), "subject_net")
         self.out = keras.layers.Dense(self.hierarchy.n_values + summary_dim, name="out")
 
     def embed(self, trials: Tensor) -> Tensor:
@@ -238,18 +219,14 @@ class PersonSummary(SummaryNetwork):
                 told += _moments(features[..., 1:2], kind)  # of log rt
         told = ops.concatenate(told, axis=-1)
         guess = self.first_net(told)
-        gain, shift = self._adjusted(guess, trials)
+        adjusted = self.adjust(guess)[..., None, :]
+        if h.conditions:
+            both, change = ops.split(adjusted, 2, axis=-1)
+            adjusted = both + trials[..., 2:3] * change
+        gain, shift = ops.split(adjusted, 2, axis=-1)
         second = ops.silu(self.second_look(features) * (1.0 + gain) + shift)
         told = ops.concatenate([told, guess, *[_mean(second, mask) for mask in masks]], axis=-1)
         return ops.concatenate([self.subject_net(told), told], axis=-1)
-
-    def _adjusted(self, guess: Tensor, trials: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the gain and the shift of the second look's units, at each trial."""
-        values = self.adjust(guess)[..., None, :]
-        if self.hierarchy.conditions:
-            both, change = ops.split(values, 2, axis=-1)
-            values = both + trials[..., 2:3] * change
-        return ops.split(values, 2, axis=-1)
 
     def call(self, x: Tensor, training: bool = False, **kwargs: Any) -> Tensor:
         """Summarize each person."""
@@ -257,19 +234,22 @@ class PersonSummary(SummaryNetwork):
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
-        names = ("summary_dim", "trial_widths", "second_width", "subject_widths")
-        own = {name: getattr(self, name) for name in names}
-        return super().get_config() | own | {"hierarchy": asdict(self.hierarchy)}
+        own = {"hierarchy": asdict(self.hierarchy), "summary_dim": self.summary_dim}
+        return super().get_config() | own
 
 
 def _hierarchy(given: Hierarchy | dict[str, Any]) -> Hierarchy:
-    return given if isinstance(given, Hierarchy) else Hierarchy.from_dict(given)
+    """The given one, or that of a stored configuration, whose tuples are lists."""
+    if isinstance(given, Hierarchy):
+        return given
+    pairs = tuple((int(a), int(b)) for a, b in given["population"])
+    return Hierarchy(**{k: tuple(v) for k, v in given.items()} | {"population": pairs})
 
 
 def likelihood(values: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """Read precision times mean (..., dim) and precision (..., dim, dim) from the first values."""
     scale = ops.exp(ops.clip(values[..., dim : 2 * dim], *_LOG_SCALE))
-    below = lower(values[..., 2 * dim : 2 * dim + dim * (dim - 1) // 2], dim)
+    below = lower(values[..., 2 * dim : gaussian_size(dim)], dim)
     factor = scale[..., None] * (below + ops.eye(dim, dtype=values.dtype))
     pull = apply(ops.swapaxes(factor, -1, -2), values[..., :dim])
     return apply(factor, pull), ops.matmul(factor, ops.swapaxes(factor, -1, -2))
@@ -290,22 +270,14 @@ class PersonPosterior(StableConsistencyModel):
     ----------
     hierarchy : Hierarchy or mapping
         Of the model.
-    correction_widths : sequence of int
-        Hidden widths of the network of c and s.
     **kwargs
         As for :class:`bayesflow.networks.StableConsistencyModel`.
     """
 
-    def __init__(
-        self,
-        hierarchy: Hierarchy | dict[str, Any],
-        correction_widths: Sequence[int] = (64, 64),
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, hierarchy: Hierarchy | dict[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.hierarchy = _hierarchy(hierarchy)
-        self.correction_widths = tuple(correction_widths)
-        self.correction_net = mlp(self.correction_widths, "correction_net")
+        self.correction_net = mlp((64, 64), "correction_net")
         n = self.hierarchy.n_person
         self.correction_out = keras.layers.Dense(
             2 * n, kernel_initializer="zeros", name="correction_out"
@@ -317,7 +289,7 @@ class PersonPosterior(StableConsistencyModel):
             return
         super().build(xz_shape, conditions_shape)
         self.correction_net.build(conditions_shape)
-        self.correction_out.build((*conditions_shape[:-1], self.correction_widths[-1]))
+        self.correction_out.build(self.correction_net.compute_output_shape(conditions_shape))
 
     def _group(self, conditions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the population's mean and sd, and the shared parameters in prior sds."""
@@ -390,12 +362,11 @@ class PersonPosterior(StableConsistencyModel):
         return mu + sigma * (mean + back[..., 0])
 
     def _refuse(self, kwargs: dict[str, Any]) -> None:
-        refuse_masks(kwargs, TARGET_MASKS, "infers all targets together, in coordinates of its own")
+        refuse_masks(kwargs, "infers all targets together, in coordinates of its own")
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the network."""
-        own = {"hierarchy": asdict(self.hierarchy), "correction_widths": self.correction_widths}
-        return super().get_config() | own
+        return super().get_config() | {"hierarchy": asdict(self.hierarchy)}
 
 
 def population(pull: Tensor, precision: Tensor, hierarchy: Hierarchy) -> tuple[Tensor, Tensor]:
@@ -487,26 +458,17 @@ class PopulationSummary(SummaryNetwork):
         Of the model.
     summary_dim : int, default 32
         Number of further statistics.
-    person_widths, group_widths : sequence of int
-        Hidden widths before and after the mean over people.
     """
 
     def __init__(
-        self,
-        hierarchy: Hierarchy | dict[str, Any],
-        summary_dim: int = 32,
-        person_widths: Sequence[int] = (96, 64),
-        group_widths: Sequence[int] = (160, 160),
-        **kwargs: Any,
+        self, hierarchy: Hierarchy | dict[str, Any], summary_dim: int = 32, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.hierarchy = _hierarchy(hierarchy)
-        self.summary_dim = summary_dim
-        self.person_widths, self.group_widths = tuple(person_widths), tuple(group_widths)
+        self.hierarchy, self.summary_dim = _hierarchy(hierarchy), summary_dim
         self.person = PersonSummary(self.hierarchy, summary_dim=0, name="person")
         self.person.trainable = False
-        self.person_net = mlp(self.person_widths, "person_net")
-        self.group_net = mlp(self.group_widths, "group_net")
+        self.person_net = mlp((96, 64), "person_net")
+        self.group_net = mlp((160, 160), "group_net")
         n_values = gaussian_size(len(self.hierarchy.means))
         self.out = keras.layers.Dense(n_values + summary_dim, name="out")
 
@@ -540,6 +502,5 @@ class PopulationSummary(SummaryNetwork):
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
-        names = ("summary_dim", "person_widths", "group_widths")
-        own = {name: getattr(self, name) for name in names}
-        return super().get_config() | own | {"hierarchy": asdict(self.hierarchy)}
+        own = {"hierarchy": asdict(self.hierarchy), "summary_dim": self.summary_dim}
+        return super().get_config() | own

@@ -109,30 +109,16 @@ class GroupSummary(SummaryNetwork):
     ----------
     summary_dim : int, default 64
         Number of summary statistics.
-    n_spreads : int, default 16
-        Number of subject statistics whose spread between subjects is passed on.
-    trial_widths, subject_widths, group_widths : sequence of int
-        Hidden widths of the three levels.
     """
 
-    def __init__(
-        self,
-        summary_dim: int = 64,
-        n_spreads: int = 16,
-        trial_widths: Sequence[int] = (64,),
-        subject_widths: Sequence[int] = (128, 96),
-        group_widths: Sequence[int] = (192, 192),
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, summary_dim: int = 64, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.summary_dim, self.n_spreads = summary_dim, n_spreads
-        self.trial_widths, self.subject_widths = tuple(trial_widths), tuple(subject_widths)
-        self.group_widths = tuple(group_widths)
-        self.trial_net = mlp(self.trial_widths, "trial_net")
-        self.subject_net = mlp(self.subject_widths, "subject_net")
+        self.summary_dim = summary_dim
+        self.trial_net = mlp((64,), "trial_net")
+        self.subject_net = mlp((128, 96), "subject_net")
         self.out = keras.layers.Dense(summary_dim, name="out")
-        self.estimates = keras.layers.Dense(n_spreads, name="estimates")
-        self.group_net = mlp(self.group_widths, "group_net")
+        self.estimates = keras.layers.Dense(16, name="estimates")
+        self.group_net = mlp((192, 192), "group_net")
 
     def embed_subjects(self, trials: Tensor) -> Tensor:
         """Map trials (..., n_trials, 2) to one vector per subject (..., width).
@@ -163,8 +149,7 @@ class GroupSummary(SummaryNetwork):
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
-        names = ("summary_dim", "n_spreads", "trial_widths", "subject_widths", "group_widths")
-        return super().get_config() | {name: getattr(self, name) for name in names}
+        return super().get_config() | {"summary_dim": self.summary_dim}
 
 
 @serializable("eamlab")
@@ -252,15 +237,18 @@ class AnchoredDiffusionModel(CompiledDiffusionModel):
 
     Parameters
     ----------
-    noise_levels : int, default 8
-        Noise levels at which each training group is seen: the summary network costs far more than
-        the score.
-    anchor_weight : float, default 0.02
-        Weight of the Gaussians' own negative log likelihood in the loss: that of the product of
-        all groups of a batch that share their parameters.
     **kwargs
         As for :class:`bayesflow.networks.DiffusionModel`, but for ``prediction_type`` and
         ``loss_type``.
+
+    Attributes
+    ----------
+    noise_levels : int
+        Noise levels at which each training group is seen: the summary network costs far more than
+        the score.
+    anchor_weight : float
+        Weight of the Gaussians' own negative log likelihood in the loss: that of the product of
+        all groups of a batch that share their parameters.
 
     Raises
     ------
@@ -269,9 +257,9 @@ class AnchoredDiffusionModel(CompiledDiffusionModel):
         for any of BayesFlow's masks.
     """
 
-    def __init__(
-        self, *, noise_levels: int = 8, anchor_weight: float = 0.02, **kwargs: Any
-    ) -> None:
+    noise_levels, anchor_weight = 8, 0.02
+
+    def __init__(self, **kwargs: Any) -> None:
         fixed = {"prediction_type", "loss_type"} & set(kwargs)
         if fixed:
             raise ValueError(
@@ -279,7 +267,6 @@ class AnchoredDiffusionModel(CompiledDiffusionModel):
                 "parameters, and its loss is that of the noise; leave them out."
             )
         super().__init__(prediction_type="x", loss_type="noise", **kwargs)
-        self.noise_levels, self.anchor_weight = noise_levels, anchor_weight
 
     def build(self, xz_shape: Any, conditions_shape: Any = None) -> None:
         """Create the weights; the subnet sees each variable and its signal's share."""
@@ -299,8 +286,16 @@ class AnchoredDiffusionModel(CompiledDiffusionModel):
         self.output_projector = self._build_projector(features, dim)
 
     def anchor(self, conditions: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-        """Return mean (..., dim) and precision (..., dim, dim) of the Gaussian."""
-        return _gaussian(conditions, dim, _known(conditions))
+        """Read mean (..., dim) and precision (..., dim, dim) of the Gaussian.
+
+        For a condition of zeros they are those of the prior.
+        """
+        known, eye = _known(conditions), ops.eye(dim, dtype=conditions.dtype)
+        mean = known * conditions[..., :dim]
+        scale = known * ops.exp(conditions[..., dim : 2 * dim])
+        below = lower(conditions[..., 2 * dim : gaussian_size(dim)], dim)
+        factor = scale[..., None] * (below + eye)
+        return mean, ops.matmul(factor, ops.swapaxes(factor, -1, -2)) + eye
 
     def residual(
         self,
@@ -355,7 +350,7 @@ class AnchoredDiffusionModel(CompiledDiffusionModel):
         **kwargs: Any,
     ) -> dict[str, Tensor]:
         """Compute the noise loss at several levels per group, and the Gaussian's likelihood."""
-        refuse_masks(kwargs, TARGET_MASKS, "learns the product of its groups")
+        refuse_masks(kwargs, "learns the product of its groups")
         product = _Product.of(x, *self.anchor(conditions, x.shape[-1]))
         log_snr, noise = self._noise(product.first, ops.shape(x))
         denoised = self._denoised(product, x, log_snr, noise, conditions, stage == "training")
@@ -401,16 +396,16 @@ class AnchoredDiffusionModel(CompiledDiffusionModel):
             training=training,
         )  # fmt: skip
         residual = ops.reshape(residual, ops.shape(noisy))
-        force = product.sum(apply(product.precision, residual) + snr * residual)
+        each = apply(product.precision, residual) + snr * residual
+        force = ops.matmul(product.same, each)  # summed over the groups that share
         pull = product.pull + force + alpha / ops.square(sigma) * noisy
         eye = ops.eye(x.shape[-1], dtype=x.dtype)
         return ops.solve(product.total + snr[..., None] * eye, pull[..., None])[..., 0]
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the network."""
-        config = {"noise_levels": self.noise_levels, "anchor_weight": self.anchor_weight}
         base = super().get_config()
-        return {k: v for k, v in base.items() if k not in ("prediction_type", "loss_type")} | config
+        return {k: v for k, v in base.items() if k not in ("prediction_type", "loss_type")}
 
 
 class _Product(NamedTuple):
@@ -436,10 +431,6 @@ class _Product(NamedTuple):
         pull = ops.matmul(same, apply(precision, mean))
         return cls(mean, precision, same, ops.argmax(same, axis=-1), pull, total)
 
-    def sum(self, values: Tensor) -> Tensor:
-        """Sum (..., n, d) over the groups that share, for each group."""
-        return ops.matmul(self.same, values)
-
     def surprise(self, x: Tensor) -> Tensor:
         """Negative log likelihood of the true parameters x (n, d), up to a constant."""
         gap = x - ops.solve(self.total, self.pull[..., None])[..., 0]
@@ -452,29 +443,12 @@ def gaussian_size(dim: int) -> int:
     return 2 * dim + dim * (dim - 1) // 2
 
 
-def _gaussian(values: Tensor, dim: int, known: Tensor) -> tuple[Tensor, Tensor]:
-    """Read mean and precision I + A A^T, at least that of a prior N(0, I), from the first values.
-
-    Where `known` is zero they are those of the prior.
-    """
-    mean, scale = known * values[..., :dim], known * ops.exp(values[..., dim : 2 * dim])
-    eye = ops.eye(dim, dtype=values.dtype)
-    below = lower(values[..., 2 * dim : 2 * dim + dim * (dim - 1) // 2], dim)
-    factor = scale[..., None] * (below + eye)
-    return mean, ops.matmul(factor, ops.swapaxes(factor, -1, -2)) + eye
+_MASKS = ("fixed_target_mask", "fixed_target_value", "infer_target_mask", "observed_condition_mask")
 
 
-TARGET_MASKS = (
-    "fixed_target_mask",
-    "fixed_target_value",
-    "infer_target_mask",
-    "observed_condition_mask",
-)
-
-
-def refuse_masks(given: Mapping[str, Any], names: Sequence[str], why: str) -> None:
-    """Refuse BayesFlow's masks that an anchored network cannot honour."""
-    found = [name for name in names if given.get(name) is not None]
+def refuse_masks(given: Mapping[str, Any], why: str) -> None:
+    """Refuse BayesFlow's masks, which an anchored network cannot honour."""
+    found = [name for name in _MASKS if given.get(name) is not None]
     if found:
         raise ValueError(
             f"{found[0]} cannot be used: an anchored network {why}; leave it out, or train "

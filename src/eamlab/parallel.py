@@ -32,10 +32,6 @@ def threaded(
 ) -> list[Any]:
     """Map work over items in threads, in order; a bar appears when it takes above two seconds."""
     items = list(items)
-    bar = tqdm(total=len(items), desc=label, delay=2.0, disable=progress is False)
-    with ThreadPoolExecutor(threads()) as pool, bar:
-        results = []
-        for result in pool.map(work, items):
-            results.append(result)
-            bar.update()
-    return results
+    with ThreadPoolExecutor(threads()) as pool:
+        results = pool.map(work, items)
+        return list(tqdm(results, label, len(items), delay=2.0, disable=progress is False))

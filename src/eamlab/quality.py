@@ -68,8 +68,6 @@ def measure_quality(
     *,
     settings: TrainingSettings,
     n: int = 300,
-    n_draws: int = 100,
-    seed: int | None = None,
 ) -> dict[str, Any]:
     """Grade a trained workflow on `n` fresh data sets of each group size it was trained on.
 
@@ -81,17 +79,15 @@ def measure_quality(
         What it infers. The local workflow is given the true group parameters.
     settings : TrainingSettings
         Scheme, trials and group sizes of its training.
-    n, n_draws : int
-        Data sets and posterior draws for each.
-    seed : int, optional
-        Seed of the data and of the draws; by default derived from the training seed.
+    n : int, default 300
+        Data sets, with 100 posterior draws for each; their seed is derived from the training's.
 
     Returns
     -------
     dict
         ``seed``, ``n``, ``n_draws`` and, per group size, what `calibration_and_recovery` returns.
     """
-    seed = settings.seed + _QUALITY_SEED_OFFSET if seed is None else seed
+    seed, n_draws = settings.seed + _QUALITY_SEED_OFFSET, 100
     model = model_of(workflow)
     result: dict[str, Any] = {"seed": seed, "n": n, "n_draws": n_draws}
     for size in sorted(set(settings.group_sizes)):

@@ -242,10 +242,16 @@ def _frame(path_or_frame: Any, columns: Mapping[str, Any]) -> tuple[pd.DataFrame
     remarks: list[str] = []
     if isinstance(path_or_frame, str | os.PathLike):
         path = Path(path_or_frame)
-        _check_exists(path)
-        parquet = path.suffix.lower() == ".parquet"
-        read = _read_parquet(path) if parquet else _read_text(path, columns)
-        frame, source, remarks = read
+        if not path.is_file():
+            here = sorted(p.name for p in path.parent.glob("*.csv"))
+            raise FileNotFoundError(
+                f"path_or_frame: there is no file {str(path)!r} (seen from {Path.cwd()}); CSV "
+                f"files in its folder: {_some(here) or 'none'}."
+            )
+        if path.suffix.lower() == ".parquet":
+            frame, source = _read_parquet(path), path.name
+        else:
+            frame, source, remarks = _read_text(path, columns)
     elif isinstance(path_or_frame, pd.DataFrame):
         frame, source = path_or_frame, "a frame"
     elif hasattr(path_or_frame, "to_pandas"):
@@ -269,18 +275,9 @@ def _frame(path_or_frame: Any, columns: Mapping[str, Any]) -> tuple[pd.DataFrame
     return frame, source, remarks
 
 
-def _check_exists(path: Path) -> None:
-    if not path.is_file():
-        here = sorted(p.name for p in path.parent.glob("*.csv"))
-        raise FileNotFoundError(
-            f"path_or_frame: there is no file {str(path)!r} (seen from {Path.cwd()}); CSV files in "
-            f"its folder: {_some(here) or 'none'}."
-        )
-
-
-def _read_parquet(path: Path) -> tuple[pd.DataFrame, str, list[str]]:
+def _read_parquet(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_parquet(path), path.name, []
+        return pd.read_parquet(path)
     except ImportError as error:
         raise ImportError(
             f'{path.name}: Parquet files need a package more: pip install "eamlab[parquet]".'

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -23,9 +22,11 @@ from typing import Any
 from eamlab.backend import bf, keras
 
 import numpy as np
+import tensorflow as tf
 from tqdm import tqdm
 
 from eamlab import __version__
+from eamlab.files import replaced
 from eamlab.model.model import Model
 from eamlab.quality import measure_quality
 from eamlab.workflows import (
@@ -35,12 +36,10 @@ from eamlab.workflows import (
     NetworkSettings,
     Preset,
     TrainingSettings,
-    build_networks,
+    built_workflow,
     file_hash,
     get_preset,
-    global_workflow,
     load_pretrained,
-    local_workflow,
 )
 
 __all__ = ["Studies", "train"]
@@ -121,7 +120,11 @@ def simulate_groups(
     With `ragged` the subjects have different numbers of trials; missing ones have a time of zero.
     """
     study_seed, rng = seed.spawn(2)[0], np.random.default_rng(seed.spawn(1)[0])
-    n_trials = _another_number_of_trials(settings, rng) if ragged else settings.n_trials
+    n_trials = settings.n_trials
+    if ragged:  # another number, evenly on the log scale
+        n_trials = round(np.exp(rng.uniform(*np.log(settings.trial_range))))
+        if n_trials == settings.n_trials:
+            n_trials += 1
     n_groups = settings.batch_size_of(size, n_trials)
     options = settings.options | ({"share": "uneven"} if ragged and model.conditions else {})
     if settings.sharing > 1 and rng.random() < 0.5:
@@ -140,19 +143,12 @@ def simulate_groups(
     return data
 
 
-def _another_number_of_trials(settings: TrainingSettings, rng: np.random.Generator) -> int:
-    """Draw from the range, evenly on the log scale, but not the usual number."""
-    low, high = np.log(settings.trial_range)
-    n_trials = round(np.exp(rng.uniform(low, high)))
-    return n_trials + 1 if n_trials == settings.n_trials else n_trials
-
-
 class _Checkpoint(keras.callbacks.Callback):
-    """Weights, optimizer and history after every epoch, replaced atomically."""
+    """Weights, optimizer and history after every epoch, replaced atomically; moves the bar."""
 
-    def __init__(self, folder: Path, what: dict[str, Any], state: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, what: dict[str, Any], state: dict[str, Any], bar: Any) -> None:
         super().__init__()
-        self.folder, self.what, self.state = folder, what, state
+        self.folder, self.what, self.state, self.bar = folder, what, state, bar
         self._started = (time.monotonic(), time.process_time())
 
     def on_train_begin(self, logs: dict | None = None) -> None:
@@ -174,28 +170,14 @@ class _Checkpoint(keras.callbacks.Callback):
         write_json(self.folder / "state.json", self.state | {"settings": self.what})
         if old and old != self.state["weights"]:
             (self.folder / old).unlink(missing_ok=True)
-
-
-class _Progress(keras.callbacks.Callback):
-    """One tqdm bar over the epochs."""
-
-    def __init__(self, epochs: int, done: int) -> None:
-        super().__init__()
-        self.bar = tqdm(total=epochs, initial=done, desc="training", unit="epoch")
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        self.bar.set_postfix(loss=f"{(logs or {})['loss']:.4f}")
+        self.bar.set_postfix(loss=f"{self.state['loss'][-1]:.4f}")
         self.bar.update()
-
-    def on_train_end(self, logs: dict | None = None) -> None:
-        self.bar.close()
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write JSON so that a reader sees the old file or the new one, never half of it."""
-    scratch = path.with_suffix(".tmp")
-    scratch.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    os.replace(scratch, path)
+    with replaced(path) as scratch:
+        scratch.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def train(
@@ -270,13 +252,28 @@ def train(
     state = _load_state(folder, what, model)
     workflow = _fit(model, kind, network, settings, folder, what, state, local)
     # A fresh copy: without the optimizer, and the memory of the compiled training is given back.
-    trained = _build(model, kind, network, settings)
+    trained = built_workflow(model, kind, network, settings)
     trained.estimator.set_weights(workflow.estimator.get_weights())
     del workflow
     gc.collect()  # its programs refer to each other
-    trained.model_card = _write_result(
-        trained, network, settings, out, name, what, state, preset.name, n_quality
-    )
+    weights = out / f"{name}.weights.h5"
+    with replaced(weights) as scratch:
+        trained.estimator.save_weights(str(scratch))
+    trained.model_card = what | {
+        "name": name,
+        "preset": preset.name,
+        "parameters": int(trained.estimator.count_params()),
+        "made": datetime.now(UTC).date().isoformat(),
+        "versions": {"eamlab": __version__, "tensorflow": tf.__version__}
+        | {k: version(k) for k in ("bayesflow", "keras", "numpy")},
+        "training_seconds": round(state["seconds"], 1),
+        "training_cpu_seconds": round(state["cpu_seconds"], 1),
+        "epochs_done": state["epoch"],
+        "loss": [round(x, 5) for x in state["loss"]],
+        "quality": measure_quality(trained, kind, n=n_quality, settings=settings),
+        "sha256": file_hash(weights),
+    }
+    write_json(out / f"{name}.json", trained.model_card)
     return trained
 
 
@@ -291,7 +288,7 @@ def _fit(
     local: bf.BasicWorkflow | None,
 ) -> bf.BasicWorkflow:
     keras.utils.set_random_seed(settings.seed + state["epoch"])
-    workflow = _build(model, kind, network, settings)
+    workflow = built_workflow(model, kind, network, settings)
     if local is not None:
         workflow.estimator.summary_network.take_people(local.estimator.summary_network)
     dataset = Studies(model, kind, settings, workflow.adapter, epoch=state["epoch"])
@@ -299,17 +296,14 @@ def _fit(
     workflow.estimator.compile(optimizer=optimizer)
     optimizer.build(workflow.estimator.trainable_variables)
     if state["epoch"] < settings.epochs:
-        _announce(estimate_seconds(workflow, dataset, settings.epochs - state["epoch"]))
-    workflow.estimator.fit(
-        dataset=dataset,
-        epochs=settings.epochs,
-        initial_epoch=state["epoch"],
-        verbose=0,
-        callbacks=[
-            _Checkpoint(folder, what, state),
-            _Progress(settings.epochs, state["epoch"]),
-        ],
-    )
+        seconds = estimate_seconds(workflow, dataset, settings.epochs - state["epoch"])
+        if seconds > 60:
+            tqdm.write(f"training will take about {seconds / 60:.0f} minutes", file=sys.stderr)
+    done = state["epoch"]
+    with tqdm(total=settings.epochs, initial=done, desc="training", unit="epoch") as bar:
+        checkpoint = _Checkpoint(folder, what, state, bar)
+        epochs = {"epochs": settings.epochs, "initial_epoch": done}
+        workflow.estimator.fit(dataset=dataset, **epochs, verbose=0, callbacks=[checkpoint])
     if state["epoch"] >= settings.epochs:
         workflow.estimator.load_weights(str(folder / state["weights"]))
         if optimizer.use_ema:
@@ -327,39 +321,15 @@ def _optimizer(workflow: bf.BasicWorkflow, settings: TrainingSettings) -> keras.
     return type(optimizer).from_config(optimizer.get_config() | averaged)
 
 
-def _build(
-    model: Model, kind: str, network: NetworkSettings, settings: TrainingSettings
-) -> bf.BasicWorkflow:
-    if kind == "local":
-        workflow = local_workflow(model, network=network, learning_rate=settings.learning_rate)
-        build_networks(workflow, None, settings.n_trials)
-    else:
-        workflow = global_workflow(model, network=network, learning_rate=settings.learning_rate)
-        build_networks(workflow, settings.group_sizes[0], settings.n_trials)
-    return workflow
-
-
-class _Probe(keras.utils.PyDataset):
-    """The first few batches of a dataset."""
-
-    def __init__(self, dataset: Studies, n: int) -> None:
-        super().__init__()
-        self.dataset, self.n = dataset, n
-
-    def __len__(self) -> int:
-        return self.n
-
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        return self.dataset[index]
-
-
 def estimate_seconds(workflow: bf.BasicWorkflow, dataset: Studies, epochs: int) -> float:
     """Estimate how long `epochs` epochs will take, from a few steps that are taken back.
 
     They are taken with the optimizer that the estimator is compiled with: to compile a program for
     them alone would cost as much memory, and as long, as that of the training.
     """
-    probe = _Probe(dataset, min(len(dataset), 4 * len(dataset.settings.group_sizes)))
+    settings = dataset.settings
+    few = replace(settings, batches_per_epoch=min(len(dataset), 4 * len(settings.group_sizes)))
+    probe = Studies(dataset.model, dataset.kind, few, dataset.adapter)
     estimator = workflow.estimator
     changing = [*estimator.trainable_variables, *estimator.optimizer.variables]
     before = [keras.ops.convert_to_numpy(variable) for variable in changing]
@@ -370,11 +340,6 @@ def estimate_seconds(workflow: bf.BasicWorkflow, dataset: Studies, epochs: int) 
     for variable, value in zip(changing, before, strict=True):
         variable.assign(value)
     return seconds / len(probe) * len(dataset) * epochs
-
-
-def _announce(seconds: float) -> None:
-    if seconds > 60:
-        tqdm.write(f"training will take about {seconds / 60:.0f} minutes", file=sys.stderr)
 
 
 def _load_state(folder: Path, what: dict[str, Any], model: Model) -> dict[str, Any]:
@@ -394,46 +359,8 @@ def _load_state(folder: Path, what: dict[str, Any], model: Model) -> dict[str, A
     return state
 
 
-def _write_result(
-    workflow: bf.BasicWorkflow,
-    network: NetworkSettings,
-    settings: TrainingSettings,
-    out: Path,
-    name: str,
-    what: dict[str, Any],
-    state: dict[str, Any],
-    preset: str,
-    n_quality: int,
-) -> dict[str, Any]:
-    weights = out / f"{name}.weights.h5"
-    scratch = out / f"{name}.scratch.weights.h5"
-    workflow.estimator.save_weights(str(scratch))
-    os.replace(scratch, weights)
-    card = what | {
-        "name": name,
-        "preset": preset,
-        "parameters": int(workflow.estimator.count_params()),
-        "made": datetime.now(UTC).date().isoformat(),
-        "versions": _versions(),
-        "training_seconds": round(state["seconds"], 1),
-        "training_cpu_seconds": round(state["cpu_seconds"], 1),
-        "epochs_done": state["epoch"],
-        "loss": [round(x, 5) for x in state["loss"]],
-        "quality": measure_quality(workflow, what["kind"], n=n_quality, settings=settings),
-        "sha256": file_hash(weights),
-    }
-    write_json(out / f"{name}.json", card)
-    return card
-
-
-def _versions() -> dict[str, str]:
-    import tensorflow
-
-    libraries = {k: version(k) for k in ("bayesflow", "keras", "numpy")}
-    return {"eamlab": __version__, "tensorflow": tensorflow.__version__} | libraries
-
-
-def _parser() -> argparse.ArgumentParser:
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m eamlab train", description=__doc__)
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("--model", choices=tuple(MODELS), default="EAM")
@@ -446,37 +373,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--summary", choices=SUMMARIES)
     parser.add_argument("--epochs", type=int, help="instead of the preset's")
     parser.add_argument("--seed", type=int, help="instead of the preset's")
-    parser.add_argument("--quality", type=int, default=300, help="data sets that grade the result")
-    return parser
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line."""
-    args = _parser().parse_args(argv)
-    preset = get_preset(args.preset)
+    parser.add_argument(
+        "--quality", dest="n_quality", type=int, default=300, help="data sets that grade the result"
+    )
+    args = parser.parse_args(argv)
+    preset = PRESETS[args.preset]
     network = preset.global_network if args.kind == "global" else preset.local_network
     settings = preset.global_training if args.kind == "global" else preset.local_training
     if args.summary:
         network = replace(network, summary=args.summary)
     changed = {k: v for k in ("epochs", "seed") if (v := getattr(args, k)) is not None}
     settings = replace(settings, **changed)
+    options = {k: getattr(args, k) for k in ("out", "name", "people", "preset", "n_quality")}
     try:
-        train(
-            MODELS[args.model],
-            args.kind,
-            network=network,
-            settings=settings,
-            out=args.out,
-            name=args.name,
-            people=args.people,
-            preset=args.preset,
-            n_quality=args.quality,
-        )
+        train(MODELS[args.model], args.kind, network=network, settings=settings, **options)
     except KeyboardInterrupt:
         sys.exit("interrupted; the same command resumes after the last finished epoch")
     except ValueError as error:
         sys.exit(f"error: {error}")
-
-
-if __name__ == "__main__":
-    main()

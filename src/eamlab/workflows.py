@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -143,20 +143,15 @@ class Preset:
 
     name: str
     description: str
-    global_network: NetworkSettings = field(default_factory=NetworkSettings)
-    global_training: TrainingSettings = field(default_factory=lambda: TrainingSettings(epochs=1))
-    local_network: NetworkSettings = field(
-        default_factory=lambda: NetworkSettings(summary="hierarchical", summary_dim=16)
-    )
-    local_training: TrainingSettings = field(
-        default_factory=lambda: TrainingSettings(epochs=1, group_sizes=(1,))
-    )
+    global_network: NetworkSettings = NetworkSettings()
+    global_training: TrainingSettings = TrainingSettings(epochs=1)
+    local_network: NetworkSettings = NetworkSettings(summary="hierarchical", summary_dim=16)
+    local_training: TrainingSettings = TrainingSettings(epochs=1, group_sizes=(1,))
 
 
-_LIBRARY_DEFAULT_WIDTHS = (256, 256, 256, 256, 256)
-
+# The sizes are BayesFlow's own.
 _TUTORIAL_NETWORK = NetworkSettings(
-    summary="pooled", summary_dim=16, widths=_LIBRARY_DEFAULT_WIDTHS, activation="mish"
+    summary="pooled", summary_dim=16, widths=(256, 256, 256, 256, 256), activation="mish"
 )
 
 PRESETS: dict[str, Preset] = {
@@ -358,17 +353,30 @@ def global_workflow(
     preset = get_preset(preset)
     network = network or preset.global_network
     if summary is not None:
-        network = NetworkSettings(**asdict(network) | {"summary": summary})
+        network = replace(network, summary=summary)
     _check_summary(network, model)
-    summary_network, inference_network = _global_networks(network, model)
+    if network.summary == "hierarchical":
+        summaries: Any = PopulationSummary(Hierarchy.of(model), summary_dim=network.summary_dim)
+    else:
+        kind = PooledSummary if network.summary == "pooled" else GroupSummary
+        summaries = kind(summary_dim=network.summary_dim)
+    subnet: dict[str, Any] = {"widths": network.widths, "activation": network.activation}
+    if network.summary == "pooled" or network.score == "plain":
+        inference: Any = CompiledDiffusionModel(subnet_kwargs=subnet)
+    else:
+        # The noise level enters through each variable's share of signal, which is smooth down to
+        # no noise at all; Fourier features of the time are not. The condition is seen once, which
+        # halves the arithmetic of the composition.
+        subnet |= {"time_embedding_dim": 1, "persistent_conditioning": False}
+        inference = AnchoredDiffusionModel(subnet_kwargs=subnet, noise_schedule=EvenNoiseSchedule())
     training = preset.global_training
     workflow = bf.CompositionalWorkflow(
         simulator=make_simulator(
             model, training.group_sizes[0], training.n_trials, **training.options
         ),
         adapter=global_adapter(model),
-        inference_network=inference_network,
-        summary_network=summary_network,
+        inference_network=inference,
+        summary_network=summaries,
         initial_learning_rate=learning_rate or training.learning_rate,
         standardize=None,
     )
@@ -416,13 +424,26 @@ def local_workflow(
         raise ValueError(
             f"summary must be one of {SUMMARIES[1:]} for a local network, got {network.summary!r}."
         )
-    summary_network, inference_network = _local_networks(network, model)
+    subnet = {"widths": network.widths, "activation": network.activation}
+    if network.summary == "pooled":
+        summary: Any = PooledSummary(summary_dim=network.summary_dim)
+        inference = bf.networks.StableConsistencyModel(subnet_kwargs=subnet)
+    else:
+        hierarchy = Hierarchy.of(model)
+        summary = PersonSummary(hierarchy, summary_dim=network.summary_dim)
+        inference = PersonPosterior(hierarchy, subnet_kwargs=subnet, steps=_CONSISTENCY_STEPS)
+    training = preset.local_training
+    studies = make_simulator(model, 1, training.n_trials, **training.options)
+    # Of studies of one person each: that person's trials, (batch, n_trials, width).
+    first = bf.simulators.LambdaSimulator(
+        lambda batch_shape, sim_data: {"sim_data": sim_data[..., 0, :, :]}, is_batched=True
+    )
     workflow = bf.BasicWorkflow(
-        simulator=_subject_simulator(model, preset.local_training),
+        simulator=bf.simulators.SequentialSimulator([studies, first]),
         adapter=local_adapter(model),
-        inference_network=inference_network,
-        summary_network=summary_network,
-        initial_learning_rate=learning_rate or preset.local_training.learning_rate,
+        inference_network=inference,
+        summary_network=summary,
+        initial_learning_rate=learning_rate or training.learning_rate,
         # The others standardize by the population's own mean and sd.
         standardize="inference_variables" if network.summary == "pooled" else None,
     )
@@ -529,51 +550,6 @@ def make_simulator(
     )
 
 
-def _subject_simulator(model: Model, settings: TrainingSettings) -> bf.simulators.Simulator:
-    """Simulate single subjects: ``sim_data`` is (batch, n_trials, width)."""
-
-    def drop_subject_axis(
-        batch_shape: tuple[int, ...], sim_data: np.ndarray
-    ) -> dict[str, np.ndarray]:
-        return {"sim_data": sim_data[..., 0, :, :]}
-
-    studies = make_simulator(model, 1, settings.n_trials, **settings.options)
-    last = bf.simulators.LambdaSimulator(drop_subject_axis, is_batched=True)
-    return bf.simulators.SequentialSimulator([studies, last])
-
-
-def _local_networks(network: NetworkSettings, model: Model) -> tuple[Any, Any]:
-    options: dict[str, Any] = {"subnet_kwargs": _subnet(network), "steps": _CONSISTENCY_STEPS}
-    if network.summary == "pooled":
-        plain = bf.networks.StableConsistencyModel(subnet_kwargs=_subnet(network))
-        return PooledSummary(summary_dim=network.summary_dim), plain
-    hierarchy = Hierarchy.of(model)
-    summary = PersonSummary(hierarchy, summary_dim=network.summary_dim)
-    return summary, PersonPosterior(hierarchy, **options)
-
-
-def _global_networks(network: NetworkSettings, model: Model) -> tuple[Any, Any]:
-    """Build summary and score network; the pooled summary goes with the library's own score."""
-    if network.summary == "hierarchical":
-        summary = PopulationSummary(Hierarchy.of(model), summary_dim=network.summary_dim)
-    else:
-        kind = PooledSummary if network.summary == "pooled" else GroupSummary
-        summary = kind(summary_dim=network.summary_dim)
-    if network.summary == "pooled" or network.score == "plain":
-        return summary, CompiledDiffusionModel(subnet_kwargs=_subnet(network))
-    # The noise level enters through each variable's share of signal, which is smooth down to no
-    # noise at all; Fourier features of the time are not. The condition is seen once, which halves
-    # the arithmetic of the composition.
-    smooth = {"time_embedding_dim": 1, "persistent_conditioning": False}
-    subnet = _subnet(network) | smooth
-    score = AnchoredDiffusionModel(subnet_kwargs=subnet, noise_schedule=EvenNoiseSchedule())
-    return summary, score
-
-
-def _subnet(network: NetworkSettings) -> dict[str, Any]:
-    return {"widths": network.widths, "activation": network.activation}
-
-
 def build_networks(
     workflow: bf.BasicWorkflow, n_subjects: int | None = 5, n_trials: int = 30
 ) -> None:
@@ -638,15 +614,18 @@ def load_pretrained(
             f"Shipped are {shipped}; train your own with `python -m eamlab train`."
         )
     card = json.loads(card_file.read_text(encoding="utf-8"))
-    _check_card(name, card, weights)
-    workflow = workflow_of_card(card, _model_of_card(name, card, model))
-    workflow.estimator.load_weights(str(weights))
-    workflow.model_card = card
-    return workflow
-
-
-def _model_of_card(name: str, card: dict[str, Any], model: Model | None) -> Model:
-    """Return the model that a network was trained for, in its order of parameters."""
+    made_with, installed = card["versions"]["bayesflow"], version("bayesflow")
+    minor, minor_now = (".".join(text.split(".")[:2]) for text in (made_with, installed))
+    if minor != minor_now:
+        raise ValueError(
+            f"weights {name!r} were made with BayesFlow {made_with}, but {installed} is installed; "
+            f"install bayesflow~={minor}.0 or retrain with `python -m eamlab train`."
+        )
+    if file_hash(weights) != card["sha256"]:
+        raise ValueError(
+            f"weights {name!r}: {weights} is not the file its model card describes (SHA-256 "
+            "differs); restore it or retrain with `python -m eamlab train`."
+        )
     of_card = card["model"]
     model = model or MODELS.get(of_card["name"])
     if model is None:
@@ -656,39 +635,28 @@ def _model_of_card(name: str, card: dict[str, Any], model: Model | None) -> Mode
         )
     how = f"python -m eamlab train {card['kind']}, or `make results` for all that is shipped"
     model.check_made_with(of_card, f"the network {name!r}", how)
-    return model.ordered(card["group_parameters"], card["person_parameters"])
+    model = model.ordered(card["group_parameters"], card["person_parameters"])
+    workflow = workflow_of_card(card, model)
+    workflow.estimator.load_weights(str(weights))
+    workflow.model_card = card
+    return workflow
 
 
 def workflow_of_card(card: dict[str, Any], model: Model) -> bf.BasicWorkflow:
     """Build the workflow that a model card describes, untrained."""
-    settings = card["network"] | {"widths": tuple(card["network"]["widths"])}
-    network = NetworkSettings(**settings)
-    if card["kind"] == "local":
-        workflow = local_workflow(model, network=network)
-        build_networks(workflow, None, card["training"]["n_trials"])
-    else:
-        workflow = global_workflow(model, network=network)
-        build_networks(workflow, card["training"]["group_sizes"][0], card["training"]["n_trials"])
+    network = NetworkSettings(**card["network"] | {"widths": tuple(card["network"]["widths"])})
+    return built_workflow(model, card["kind"], network, TrainingSettings(**card["training"]))
+
+
+def built_workflow(
+    model: Model, kind: str, network: NetworkSettings, training: TrainingSettings
+) -> bf.BasicWorkflow:
+    """Build the workflow of a kind, "global" or "local", with the weights of its networks."""
+    make = local_workflow if kind == "local" else global_workflow
+    workflow = make(model, network=network, learning_rate=training.learning_rate)
+    size = None if kind == "local" else training.group_sizes[0]
+    build_networks(workflow, size, training.n_trials)
     return workflow
-
-
-def _check_card(name: str, card: dict[str, Any], weights: Path) -> None:
-    made_with = card["versions"]["bayesflow"]
-    if _minor(made_with) != _minor(version("bayesflow")):
-        raise ValueError(
-            f"weights {name!r} were made with BayesFlow {made_with}, but {version('bayesflow')} is "
-            f"installed; install bayesflow~={_minor(made_with)}.0 or retrain with "
-            "`python -m eamlab train`."
-        )
-    if file_hash(weights) != card["sha256"]:
-        raise ValueError(
-            f"weights {name!r}: {weights} is not the file its model card describes (SHA-256 "
-            "differs); restore it or retrain with `python -m eamlab train`."
-        )
-
-
-def _minor(text: str) -> str:
-    return ".".join(text.split(".")[:2])
 
 
 def file_hash(path: Path) -> str:

@@ -207,10 +207,11 @@ def compose(
         for i in range(len(known))
     ]
     if isinstance(study, Terms):
-        _warn_of(_unusual_trials(training, study.n_trials), "the data are")
+        _warn_of_unusual(training, study.n_trials, [], "the data are")
     elif check or (check is None and not several):
         for i, (draws, one) in enumerate(zip(result, studies, strict=True)):
-            _warn_of_unusual(training, draws, one, f"study {i} is" if several else "the data are")
+            which = f"study {i} is" if several else "the data are"
+            _warn_of_unusual(training, one.n_trials, predictive_check(draws, one).messages, which)
             if check and len(known[i]) > 1:
                 _warn_of_error(workflow, draws, one, f"study {i}" if several else "the composition")
     return result if several else result[0]
@@ -237,7 +238,13 @@ def _summed_draws(
     if len(summaries[0]) == 1:  # nothing to compose: the network's own posterior
         if not blocks:
             raise ValueError("study: Terms of one group have no score to sum; pass its Study.")
-        draws = _sample_groups(workflow, np.stack([b[0][0] for b in blocks]), **options)
+        groups = np.stack([b[0][0] for b in blocks])
+        size = max(1, _DRAWS_BATCH // options["num_samples"])
+        parts = [
+            workflow.sample(conditions={"sim_data": groups[i : i + size]}, **options)
+            for i in range(0, len(groups), size)
+        ]
+        draws = {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
     else:
         draws = workflow.compositional_sample(
             summaries=np.stack(summaries),
@@ -249,20 +256,6 @@ def _summed_draws(
             **options,
         )
     return {k: np.asarray(draws[k])[..., 0] for k in model.prior.names}
-
-
-def _sample_groups(
-    workflow: bf.CompositionalWorkflow, groups: np.ndarray, *, num_samples: int, **settings: Any
-) -> dict[str, np.ndarray]:
-    """Draw from the posterior of each group (n_groups, group_size, n_trials, 2) by itself."""
-    per_batch = max(1, _DRAWS_BATCH // num_samples)
-    parts = [
-        workflow.sample(
-            num_samples=num_samples, conditions={"sim_data": groups[i : i + per_batch]}, **settings
-        )
-        for i in range(0, len(groups), per_batch)
-    ]
-    return {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
 
 
 def _summaries(
@@ -319,12 +312,10 @@ def _settings(
         steps = check_count("steps", steps)
     elif method not in _ADAPTIVE:
         raise ValueError(f"steps='adaptive' needs one of {_ADAPTIVE}, got method {method!r}.")
-    settings: dict[str, Any] = {"method": method, "steps": steps}
-    return settings if method == "gaussian" else settings | _summed_options(given, n_groups)
-
-
-def _summed_options(given: dict[str, Any], n_groups: int) -> dict[str, Any]:
-    chosen = {"d0": 1.0, "d1": 1.0, "use_jac": False, "prior": "diffused"}
+    chosen: dict[str, Any] = {"method": method, "steps": steps}
+    if method == "gaussian":
+        return chosen
+    chosen |= {"d0": 1.0, "d1": 1.0, "use_jac": False, "prior": "diffused"}
     chosen |= {"mini_batch_size": min(10, n_groups)}
     chosen |= {k: v for k, v in given.items() if v is not None}
     chosen["d0"], chosen["d1"] = check_bridge(chosen["d0"], chosen["d1"])
@@ -349,9 +340,26 @@ def default_steps(method: str, n_groups: int) -> int | str:
     return 300 if n_groups > _MANY_GROUPS else 100
 
 
-def _warn_of_unusual(training: dict[str, Any], draws: Draws, study: Study, which: str) -> None:
-    unusual = predictive_check(draws, study).messages
-    _warn_of([*_unusual_trials(training, study.n_trials), *unusual], which, stacklevel=4)
+def _warn_of_unusual(
+    training: dict[str, Any], n_trials: np.ndarray, unusual: Sequence[str], which: str
+) -> None:
+    """Warn of more or fewer trials than any that the network was trained on, and of all else."""
+    if training:
+        low, high = TrainingSettings(**training).trials_seen
+        outside = n_trials[(n_trials < low) | (n_trials > high)]
+        if len(outside):
+            more = (
+                f"{len(outside)} of {len(n_trials)} subjects have {outside.min()} to "
+                f"{outside.max()} trials, and it was trained on {low} to {high}."
+            )
+            unusual = [more, *unusual]
+    if unusual:
+        warnings.warn(
+            f"{which} unlike what the network was trained on; do not trust the draws before you "
+            "know why. " + " ".join(unusual),
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _warn_of_error(
@@ -369,30 +377,6 @@ def _warn_of_error(
             f"corrects the draws). {' '.join(off)}",
             UserWarning,
             stacklevel=3,
-        )
-
-
-def _unusual_trials(training: dict[str, Any], n_trials: np.ndarray) -> list[str]:
-    """Say who has more or fewer trials than any that the network was trained on."""
-    if not training:
-        return []
-    low, high = TrainingSettings(**training).trials_seen
-    outside = n_trials[(n_trials < low) | (n_trials > high)]
-    if not len(outside):
-        return []
-    return [
-        f"{len(outside)} of {len(n_trials)} subjects have {outside.min()} to {outside.max()} "
-        f"trials, and it was trained on {low} to {high}."
-    ]
-
-
-def _warn_of(unusual: Sequence[str], which: str, stacklevel: int = 3) -> None:
-    if unusual:
-        warnings.warn(
-            f"{which} unlike what the network was trained on; do not trust the draws before you "
-            "know why. " + " ".join(unusual),
-            UserWarning,
-            stacklevel=stacklevel,
         )
 
 

@@ -81,11 +81,6 @@ class _Blocks(NamedTuple):
     noise: Any  # (blocks, draws, dim)
 
 
-class _State(NamedTuple):
-    x: Any  # (draws, dim)
-    total: Any  # (draws, dim): denoised parameters, summed over the groups seen at this step
-
-
 class LiveSampler:
     """Sample the summed composed score of an anchored network with settings that move.
 
@@ -238,9 +233,18 @@ class LiveSampler:
             raise ValueError(f"t must be a diffusion time between 0 and 1, got {t}.")
         levels = _levels(self.network, np.asarray([t, 0.0], "float32"), d0, d1)
         level = _Levels(*(np.float32(a[0]) for a in levels))
-        total = self._total(self._groups(summaries), points, level.log_snr, len(summaries))
+        # The denoised parameters, summed over all groups: in threads, some points each.
+        denoised, groups = _programs(self.network)[1], self._groups(summaries)
+        size = np.int32(len(summaries))
+        parts = -(-len(points) // self._lane)
+        with ThreadPoolExecutor(_LANES) as pool:
+            sums = pool.map(
+                lambda part: ops.convert_to_numpy(denoised(groups, part, level.log_snr, size)),
+                np.split(_padded(points, parts * self._lane), parts),
+            )
+            total = np.concatenate(list(sums))[: len(points)]
         n = np.float32(len(summaries))
-        return ops.convert_to_numpy(_composed_score(_State(points, total), level, n, n))
+        return ops.convert_to_numpy(_composed_score(points, total, level, n, n))
 
     def _summaries(self, summaries: Any) -> np.ndarray:
         dim = self.network.subnet.c_proj.kernel.shape[0]
@@ -270,7 +274,8 @@ class LiveSampler:
         walk = _programs(self.network)[0]
         x = _noise(rng, (_LANES * self._lane, self.network.base_distribution.dim))
         yield x
-        lanes = [_State(a, np.zeros_like(a)) for a in np.split(x, _LANES)]
+        # Of each thread x, and the denoised parameters summed over the groups of this step so far.
+        lanes = [(a, np.zeros_like(a)) for a in np.split(x, _LANES)]
         sizes = np.asarray([n_groups, count], "float32")
         with ThreadPoolExecutor(_LANES) as pool:
             for batch in batches:
@@ -286,20 +291,6 @@ class LiveSampler:
                 lanes = [state for state, _ in results]
                 path = np.concatenate([ops.convert_to_numpy(a) for _, a in results], axis=1)
                 yield from path[:n_blocks][batch.last]
-
-    def _total(
-        self, groups: _Groups, points: np.ndarray, log_snr: np.float32, n_groups: int
-    ) -> np.ndarray:
-        """Sum the denoised parameters over all groups, at each point."""
-        total = _programs(self.network)[1]
-        parts = -(-len(points) // self._lane)
-        padded = _padded(points, parts * self._lane)
-        with ThreadPoolExecutor(_LANES) as pool:
-            sums = pool.map(
-                lambda part: ops.convert_to_numpy(total(groups, part, log_snr, np.int32(n_groups))),
-                np.split(padded, parts),
-            )
-            return np.concatenate(list(sums))[: len(points)]
 
 
 # --- the composed score ---------------------------------------------------------------------------
@@ -359,10 +350,12 @@ def _residual(network: Any, groups: _Groups, x: Tensor, log_snr: Tensor) -> Tens
     return groups.known * share / ops.sqrt(groups.own + snr) * rest
 
 
-def _composed_score(state: _State, level: _Levels, n_groups: Tensor, count: Tensor) -> Tensor:
+def _composed_score(
+    x: Tensor, total: Tensor, level: _Levels, n_groups: Tensor, count: Tensor
+) -> Tensor:
     """Compose the score from the summed denoised parameters of `count` of the groups."""
-    x, variance = state.x, level.sigma**2
-    summed = (level.alpha * state.total - count * x) / variance
+    variance = level.sigma**2
+    summed = (level.alpha * total - count * x) / variance
     score = level.bridge * (n_groups / count * (summed + count * x) - x)
     clean = ops.clip((x + variance * score) / level.alpha, -_CLIP, _CLIP)
     return (level.alpha * clean - x) / variance
@@ -376,8 +369,8 @@ def _programs(network: Any) -> tuple[Callable, Callable]:
     """Return the walk through the blocks and the sum over all groups, compiled."""
 
     def walk(
-        groups: _Groups, blocks: _Blocks, state: _State, n_blocks: Tensor, sizes: Tensor
-    ) -> tuple[_State, Tensor]:
+        groups: _Groups, blocks: _Blocks, state: tuple, n_blocks: Tensor, sizes: Tensor
+    ) -> tuple[tuple, Tensor]:
         """Walk through the first blocks; return the last state and x after each of them."""
 
         def body(i: Tensor, loop: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
@@ -385,15 +378,15 @@ def _programs(network: Any) -> tuple[Callable, Callable]:
             level = _Levels(*(a[i] for a in blocks.levels))
             clean = _denoised(network, _take(groups, blocks.index[i]), x, level.log_snr)
             total = total + ops.sum(blocks.weight[i][:, None] * clean, axis=1)
-            score = _composed_score(_State(x, total), level, sizes[0], sizes[1])
+            score = _composed_score(x, total, level, sizes[0], sizes[1])
             moved = x + level.drift * x + level.push * score + level.spread * blocks.noise[i]
             x = ops.where(blocks.last[i], moved, x)
             total = ops.where(blocks.last[i], ops.zeros_like(total), total)
             return x, total, ops.slice_update(path, (i, 0, 0), x[None])
 
-        start = (state.x, state.total, ops.zeros_like(blocks.noise))
+        start = (*state, ops.zeros_like(blocks.noise))
         x, total, path = ops.fori_loop(0, n_blocks, body, start)
-        return _State(x, total), path
+        return (x, total), path
 
     def total(groups: _Groups, x: Tensor, log_snr: Tensor, n_groups: Tensor) -> Tensor:
         """Sum the denoised parameters of the first groups."""

@@ -34,6 +34,7 @@ from eamlab.composition.groups import (
     summarize_groups,
     trained_sizes,
 )
+from eamlab.files import replaced
 from eamlab.model.model import Model
 from eamlab.reading import read_trials
 from eamlab.study import Study, as_study
@@ -159,8 +160,13 @@ class Terms:
             rank[touched[np.argsort(-left, kind="stable")]] = np.arange(len(touched))
             stays = np.flatnonzero(np.isin(owner, touched) & ~leaves)
             stays = stays[np.argsort(rank[owner[stays]], kind="stable")]  # equal sizes adjacent
-            study = study[_positions(self.subjects[stays], _hashes(study.subjects))]
-            parts.append(_of_study(workflow, study, sizes.tolist()))
+            places = pd.Index(_hashes(study.subjects)).get_indexer(self.subjects[stays])
+            if (places < 0).any():
+                raise ValueError(
+                    f"study lacks {(places < 0).sum():,} people who shared a group with those who "
+                    "leave; their terms cannot be made anew without their trials."
+                )
+            parts.append(_of_study(workflow, study[places], sizes.tolist()))
         if not parts:
             raise ValueError(_NOBODY)
         return replace(_joined(parts), notes=self.notes)
@@ -190,13 +196,8 @@ class Terms:
             raise ValueError(f"file must end in {_SUFFIX}, got {file.name!r}.")
         arrays = {f.name: getattr(self, f.name) for f in fields(self)}
         arrays |= {k: json.dumps(arrays[k]) for k in ("model", "notes")}
-        scratch = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-        try:
-            with scratch.open("wb") as stream:
-                np.savez_compressed(stream, **arrays)
-            os.replace(scratch, file)
-        finally:
-            scratch.unlink(missing_ok=True)
+        with replaced(file) as scratch:
+            np.savez_compressed(scratch, **arrays)
         return file
 
     def check_made_by(self, workflow: Any) -> None:
@@ -313,7 +314,14 @@ def summarize(
         for file in set(folder.glob("[0-9a-f]" * 64 + _SUFFIX)) - {folder / name for name in kept}:
             file.unlink()
     terms = _joined(known + new)
-    _warn_of_small_chunks(terms, workflow, group_size)
+    most = max(trained_sizes(workflow))
+    needed = -(-len(terms) // most)
+    if group_size == "auto" and len(terms.sizes) > _MANY * needed:
+        warnings.warn(
+            f"chunks: {len(terms):,} people are {len(terms.sizes):,} groups, where {needed:,} of "
+            f"{most} would do, and many small groups add up many small errors; make chunks larger.",
+            stacklevel=2,
+        )
     return terms
 
 
@@ -346,7 +354,11 @@ def _of_chunk(
         raise ValueError(f"chunks: {list(reading)} are for files, got a {type(chunk).__name__}.")
     name = ""
     if out is not None:
-        content = path.read_bytes() if is_path else _content(as_study(chunk, "chunks"))
+        if is_path:
+            content = path.read_bytes()
+        else:
+            whole = as_study(chunk, "chunks")
+            content = whole.trials.tobytes() + _hashes(whole.subjects).tobytes()
         name = _digest(_weights_hash(workflow), repr((group_size, reading)), content) + _SUFFIX
         if (out / name).exists():
             terms = _read(out / name)
@@ -421,17 +433,6 @@ def _read(file: Path) -> Terms:
     return Terms(**values)
 
 
-def _warn_of_small_chunks(terms: Terms, workflow: Any, group_size: int | str) -> None:
-    most = max(trained_sizes(workflow))
-    needed = -(-len(terms) // most)
-    if group_size == "auto" and len(terms.sizes) > _MANY * needed:
-        warnings.warn(
-            f"chunks: {len(terms):,} people are {len(terms.sizes):,} groups, where {needed:,} of "
-            f"{most} would do, and many small groups add up many small errors; make chunks larger.",
-            stacklevel=3,
-        )
-
-
 # --------------------------------------------------------------------------------------------------
 # Who is who
 # --------------------------------------------------------------------------------------------------
@@ -440,21 +441,6 @@ def _warn_of_small_chunks(terms: Terms, workflow: Any, group_size: int | str) ->
 def _hashes(ids: Sequence[Any]) -> NDArray[np.uint64]:
     """Hashes of ids, of which 7 and "7" are one."""
     return pd.util.hash_array(np.array([str(x) for x in ids], dtype=object), categorize=False)
-
-
-def _positions(wanted: NDArray[np.uint64], there: NDArray[np.uint64]) -> NDArray[np.intp]:
-    """Where each of the people wanted is."""
-    found = pd.Index(there).get_indexer(wanted)
-    if (found < 0).any():
-        raise ValueError(
-            f"study lacks {(found < 0).sum():,} people who shared a group with those who leave; "
-            "their terms cannot be made anew without their trials."
-        )
-    return found
-
-
-def _content(study: Study) -> bytes:
-    return b"".join(np.ascontiguousarray(a) for a in (study.trials, _hashes(study.subjects)))
 
 
 def _digest(*parts: str | bytes) -> str:

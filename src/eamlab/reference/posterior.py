@@ -136,7 +136,11 @@ def exact(
     coordinates(model)  # refuses a model that the quadrature does not know
     rng = generator(seed)
     subjects, shift = subjects_of(as_study(study, model=model)), boundary_shift(em_dt)
-    likelihood, start = _prepared(subjects, model, shift, rng, progress)
+    domain, start = domain_of(model), None
+    if len(subjects) > _MOST_FOR_CHAINS or any(map(domain.is_narrow, subjects)):
+        likelihood, start = _scouted(subjects, model, shift, rng, progress)
+    else:
+        likelihood = _likelihood(subjects, model, domain, shift, progress)
     settings = {"num_samples": num_samples, "seed": seed, "em_dt": em_dt, "method": method}
     if method == "auto":
         method = "mcmc" if len(subjects) <= _MOST_FOR_CHAINS else "importance"
@@ -147,33 +151,14 @@ def exact(
     return draws
 
 
-def _prepared(
-    subjects: Sequence[Any],
-    model: Model,
-    shift: float,
-    rng: np.random.Generator,
-    progress: bool | None,
-) -> tuple[Likelihood, tuple[FloatArray, FloatArray] | None]:
-    """Likelihood of a study, and for one with much data where its posterior lies."""
-    domain = domain_of(model)
-    if len(subjects) > _MOST_FOR_CHAINS or any(map(domain.is_narrow, subjects)):
-        return _scouted(subjects, model, shift, rng, progress)
-    return _likelihood(subjects, model, domain, shift, progress), None
-
-
 def _likelihood(
-    subjects: Sequence[Any],
-    model: Model,
-    domain: Domain,
-    shift: float,
-    progress: bool | None,
+    subjects: Sequence[Any], model: Model, domain: Domain, shift: float, progress: bool | None
 ) -> Likelihood:
+    kind = PairLikelihood if has_conditions(model) else Likelihood
+    build: Any = build_pair_tables if has_conditions(model) else build_tables
+    tables = build(subjects, domain, shift, progress)
     grid = beta_table(model.constants["beta_concentration"])
-    if has_conditions(model):
-        pair_tables = build_pair_tables(subjects, domain, shift, progress)
-        return PairLikelihood(subjects, pair_tables, coordinates(model), grid, progress)
-    tables = build_tables(subjects, domain, shift, progress)
-    return Likelihood(subjects, tables, coordinates(model), grid, progress)
+    return kind(subjects, tables, coordinates(model), grid, progress)
 
 
 def domain_of(model: Model) -> Domain:
@@ -262,7 +247,8 @@ def _moments(
     """Mean and covariance of the posterior, from short chains."""
     chains = chains_from_prior(likelihood, rng, progress)
     chains.adapt((300, 300, 500))
-    draws = _flat(chains.run(n, "scouting")[:, :, :-1])
+    states = chains.run(n, "scouting")[:, :, :-1]
+    draws = states.reshape(-1, states.shape[-1])
     return draws.mean(axis=0), np.cov(draws.T)
 
 
@@ -291,14 +277,9 @@ def _draw(
         chains = chains_from_prior(likelihood, rng, progress)
     chains.adapt((400, 400, 800, 1200))
     states = sample_chains(chains, num_samples, most=20_000)
-    draws = _flat(states.transpose(1, 0, 2))
+    draws = states.transpose(1, 0, 2).reshape(-1, states.shape[-1])
     weights = np.full(len(draws), 1.0 / len(draws))
     return _Sample(draws, weights, min_ess(states), "mcmc", {"r_hat": max_r_hat(states)})
-
-
-def _flat(states: FloatArray) -> FloatArray:
-    """States (a, b, d) as (a * b, d)."""
-    return states.reshape(-1, states.shape[-1])
 
 
 def _packed(
@@ -322,12 +303,9 @@ def _packed(
         mean=dict(zip(names, mean.tolist(), strict=True)),
         sd=dict(zip(names, sd.tolist(), strict=True)),
         warnings=_messages(sample, likelihood, chosen),
-        diagnostics={
-            "method": sample.method,
-            "ess": sample.ess,
-            **sample.diagnostics,
-            "edge": edge,
-        },
+        diagnostics={"method": sample.method, "ess": sample.ess}
+        | sample.diagnostics
+        | {"edge": edge},
     )
 
 

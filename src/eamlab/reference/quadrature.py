@@ -78,7 +78,7 @@ class Tables(NamedTuple):
     log_t0: FloatArray  # (nodes,)
     log_weight: FloatArray  # (nodes,) log of the trapezoid weight in log t0
     decision_sum: FloatArray  # (nodes,) B, the summed decision times at this t0
-    coef: FloatArray  # flat (M, K, D + 3) Chebyshev coefficients; see `tables._padded`
+    coef: FloatArray  # flat (M, K, D + 3) Chebyshev coefficients; see `tables._tabulate`
     moves: NDArray[np.bool_]  # (J,) whether the window follows the mode along beta
     path: FloatArray  # (J, M, 2) midpoint in log alpha and shift of y, Chebyshev series in beta
     half: FloatArray  # (J,) half width of the window in log alpha

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from arviz_stats.base import array_stats
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from eamlab.model.density import FloatArray
 from eamlab.model.model import GroupPrior
@@ -41,18 +43,15 @@ _LogPosterior = Callable[[FloatArray], FloatArray]
 # --------------------------------------------------------------------------------------------------
 
 
+@dataclass
 class Chains:
     """Several adaptive Metropolis chains on the marginal posterior of one study."""
 
-    def __init__(
-        self, likelihood: Likelihood, states: FloatArray, factor: FloatArray,
-        rng: np.random.Generator, progress: bool | None,
-    ) -> None:  # fmt: skip
-        self._likelihood = likelihood
-        self._states = states  # (chains, d + 1)
-        self._factor = factor
-        self._rng = rng
-        self._progress = progress
+    _likelihood: Likelihood
+    _states: FloatArray  # (chains, d + 1)
+    _factor: FloatArray
+    _rng: np.random.Generator
+    _progress: bool | None
 
     def run(self, n: int, label: str) -> FloatArray:
         """Continue all chains by n steps: states (chains, n, d + 1)."""
@@ -127,15 +126,10 @@ def _tempered_weights(log_lik: FloatArray, least: float) -> FloatArray:
     """Likelihood weights, flattened until their effective number is at least `least`."""
     power = 1.0
     while True:
-        weights = _normalized(power * log_lik)
+        weights: FloatArray = softmax(power * log_lik)
         if 1.0 / np.sum(weights**2) >= least or power < 1e-6:
             return weights
         power *= 0.8
-
-
-def _normalized(log_weights: FloatArray) -> FloatArray:
-    weights: FloatArray = np.exp(log_weights - log_weights.max())
-    return weights / weights.sum()
 
 
 def sample_chains(chains: Chains, num_samples: int, most: int) -> FloatArray:
@@ -255,7 +249,7 @@ def importance_sample(
     for _ in range(4):
         draws, log_q = _student_draws(x, 1.05 * factor, n, rng)
         log_w = log_post(draws) - log_q
-        weights = _normalized(np.where(np.isfinite(log_w), log_w, -np.inf))
+        weights = softmax(np.where(np.isfinite(log_w), log_w, -np.inf))
         # Which takes log likelihoods left out: log weights with the other sign.
         k_hat = float(array_stats.psislw(-np.log(np.maximum(weights, 1e-300)))[1])
         if 1.0 / np.sum(weights**2) > 0.35 * n and k_hat < 0.7:

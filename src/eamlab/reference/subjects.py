@@ -36,6 +36,11 @@ class Subject(NamedTuple):
         return min(self.lower.min(initial=np.inf), self.upper.min(initial=np.inf))
 
     @property
+    def n_trials(self) -> int:
+        """Number of trials."""
+        return self.lower.size + self.upper.size
+
+    @property
     def statistics(self) -> tuple[float, float, float]:
         """Number of lower and of upper choices, and the sum of all response times."""
         return self.lower.size, self.upper.size, self.lower.sum() + self.upper.sum()
@@ -48,14 +53,9 @@ class Pair(NamedTuple):
     other: Subject
 
     @property
-    def lower(self) -> FloatArray:
-        """Response times of lower choices in both."""
-        return np.concatenate([self.one.lower, self.other.lower])
-
-    @property
-    def upper(self) -> FloatArray:
-        """Response times of upper choices in both."""
-        return np.concatenate([self.one.upper, self.other.upper])
+    def n_trials(self) -> int:
+        """Number of trials in both."""
+        return self.one.n_trials + self.other.n_trials
 
     @property
     def first(self) -> float:

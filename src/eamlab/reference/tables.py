@@ -63,7 +63,7 @@ class Domain:
 
     def is_narrow(self, subject: Any) -> bool:
         """Whether a subject has so many trials that its likelihood is narrow."""
-        return subject.lower.size + subject.upper.size > self.many_trials
+        return bool(subject.n_trials > self.many_trials)
 
     @property
     def beta_range(self) -> tuple[float, float]:
@@ -425,19 +425,25 @@ def _tabulate(subject: Subject, domain: Domain, shift: float, n_beta: int) -> di
     n0, n1, total = subject.statistics
     place = _moving if domain.is_narrow(subject) else _fixed
     y, half, path, modes, cov = place(subject, domain, shift, betas)
-    precision = _likelihood_precision(cov, domain)
+    # That of the likelihood: the pilot's posterior less its broad prior.
+    broad = np.asarray(domain.sd)
+    posterior = np.linalg.inv(cov + 1e-9 * np.diag(broad**2))
+    precision = nonnegative(posterior - np.diag(broad**-2.0), broad)
     degree = _alpha_degree(half)
     points, to_alpha = _chebyshev(degree)
     log_t0 = np.log(subject.first) - np.logaddexp(0.0, -y)
     t0 = subject.first / (1.0 + np.exp(-(y + path[:, 1:])))
     alpha = np.exp(path[:, :1] + half * points)
     coef = np.matmul(to_beta, along_beta(subject, t0, alpha, betas, shift) @ to_alpha.T)
+    # Three columns more, which are filled with the other terms of the log integrand at each
+    # evaluation, so that one matrix product adds up all of it.
+    coef = np.pad(coef.transpose(1, 0, 2), ((0, 0), (0, 0), (0, 3)))
     return {
         "y": y,
         "log_t0": log_t0,
         "log_weight": np.log(y[1] - y[0]) - np.logaddexp(0.0, y),
         "decision_sum": total - (n0 + n1) * np.exp(log_t0),
-        "coef": _padded(coef),
+        "coef": coef.ravel(),
         "degree": degree,
         "moves": domain.is_narrow(subject),
         "path": to_beta @ path,
@@ -456,23 +462,6 @@ def along_beta(
     rows = zip(t0, alpha, betas[:, None], strict=True)
     values = [log_f0_grid(subject.lower, subject.upper, *nodes, shift) for nodes in rows]
     return np.concatenate(values, axis=1)
-
-
-def _padded(coef: FloatArray) -> FloatArray:
-    """Coefficients (K, M, D) laid out flat as (M, K, D + 3).
-
-    The three further columns are filled with the other terms of the log integrand at each
-    evaluation, so that one matrix product adds up all of it.
-    """
-    return np.pad(coef.transpose(1, 0, 2), ((0, 0), (0, 0), (0, 3))).ravel()
-
-
-def _likelihood_precision(cov: FloatArray, domain: Domain) -> FloatArray:
-    """Precision of the likelihood: the pilot's posterior less its broad prior."""
-    ridge = 1e-9 * np.diag(np.asarray(domain.sd) ** 2)
-    posterior = np.linalg.inv(cov + ridge)
-    prior = np.asarray(domain.sd) ** -2.0
-    return nonnegative(posterior - np.diag(prior), np.asarray(domain.sd))
 
 
 def nonnegative(precision: FloatArray, sd: FloatArray) -> FloatArray:
