@@ -143,34 +143,52 @@ def test_simulated_studies_have_the_design_of_the_study(monkeypatch):
     assert not np.array_equal(seen[1].trials, seen[2].trials)
 
 
-def test_excess_scores_are_slopes_of_the_likelihood(workflow):
-    """Of 30 groups of 20 people: the network's against differences of the exact log likelihood."""
-    study, size, h = el.simulate(el.EAM, 600, seed=4), 20, 0.02
-    draws = el.compose(workflow, study, num_samples=20, seed=1, group_size=size, check=False)
-    point = PRIOR.means + np.array([0.3, -0.2, 0.1, 0.4, 0.3, -0.5, 0.5]) * PRIOR.sds
-    args = (workflow, draws, study, point[None], 0)
-    scores = certificate._excess_scores(*args, np.random.default_rng(6))
-    group = dict(zip(PRIOR.names, point.tolist(), strict=True))
-    same = el.simulate(el.EAM, 600, seed=np.random.default_rng(6), group=group)
+def test_a_newton_step_adds_up_slopes_of_the_likelihood(workflow):
+    """Of 12 groups of 20 people: the network's against differences of the exact log likelihood."""
+    size, h = 20, 0.02
+    study = el.simulate(el.EAM, 240, seed=4, group=dict(zip(PRIOR.names, PRIOR.means, strict=True)))
+    draws = el.compose(workflow, study, num_samples=200, seed=1, group_size=size, check=False)
+    point, z = draws.array.mean(axis=0), PRIOR.standardize(draws.array)
+    each = certificate._newton_means(workflow, draws, draws.summaries[:, None])
+    scores = np.linalg.solve(np.cov(z.T), (PRIOR.standardize(each) - z.mean(axis=0)).T).T / 12
+    both = certificate._newton_means(workflow, draws, draws.summaries[None, :2])[0]
+    np.testing.assert_allclose(both, each[:2].mean(axis=0), atol=1e-4)  # as if they were twelve
     steps = np.concatenate([np.eye(DIM), -np.eye(DIM)]) * h
     around = PRIOR.to_dict(point + steps * PRIOR.sds)
     slopes = []
-    for i in range(0, 600, size):
-        values = log_likelihood(same[i : i + size], el.EAM, around)
-        up, down = values.reshape(2, DIM)
+    for i in range(0, 240, size):
+        up, down = log_likelihood(study[i : i + size], el.EAM, around).reshape(2, DIM)
         slopes.append((up - down) / (2 * h))
-    slopes = np.array(slopes)
-    off = (scores - slopes) / slopes.std(axis=0)
-    assert scores.shape == (30, DIM)
+    off = (scores - slopes) / np.std(slopes, axis=0)
     assert np.sqrt(np.mean(off**2)) < 0.35  # of their spread over groups
 
 
-def test_scores_need_only_the_design_and_come_in_pieces(workflow, monkeypatch):
-    """Terms say who has how many trials; a piece is some groups, whose people have their own."""
-    study = el.simulate(el.EAM, 30, [10, 20, 40] * 10, seed=4)
+def test_a_shift_of_the_draws_is_seen_in_the_scores(workflow):
+    """By two composed sds, of one parameter: the forecast says so, and of no other."""
+    study = el.simulate(el.EAM, 600, seed=4)
+    draws = el.compose(workflow, study, num_samples=200, seed=1, check=False)
+    values, shift = dict(draws), np.zeros(DIM)
+    values["mu_log_alpha"] = values["mu_log_alpha"] + 2 * draws.sd["mu_log_alpha"]
+    shift[PRIOR.names.index("mu_log_alpha")] = 2.0
+    moved = el.Draws(
+        values, model=el.EAM, settings=draws.settings, summaries=draws.summaries,
+        diagnostics=draws.diagnostics,
+    )  # fmt: skip
+    how = {"method": "score", "n_studies": 60, "seed": 2, "progress": False}
+    found = [el.certify(workflow, d, study, **how).table for d in (draws, moved)]
+    seen = found[1]["bias"] - found[0]["bias"]
+    np.testing.assert_allclose(seen, shift, atol=0.5)
+    assert np.abs(found[0]["bias"]).max() < 1.0
+    with pytest.raises(ValueError, match="draws: scores need their .summaries"):
+        el.certify(workflow, el.Draws(values, settings=draws.settings), study, **how)
+
+
+def test_scores_need_only_the_design_and_a_part_of_many_groups(workflow, monkeypatch):
+    """Terms say who has how many trials. Of half of the groups the errors are larger."""
+    study = el.simulate(el.EAM, 40, [10, 20, 30, 40] * 10, seed=4)
     terms = el.summarize(workflow, study, group_size=10, progress=False)
     draws = el.compose(workflow, study, num_samples=50, group_size=10, seed=1, check=False)
-    how = {"method": "score", "n_studies": 20, "seed": 2}  # of three groups
+    how = {"method": "score", "n_studies": 60, "seed": 2}
     found = el.certify(workflow, draws, terms, **how)
     np.testing.assert_array_equal(found.table, el.certify(workflow, draws, study, **how).table)
     designs = []
@@ -180,12 +198,12 @@ def test_scores_need_only_the_design_and_come_in_pieces(workflow, monkeypatch):
         return el.simulate(model, n_subjects, n_trials, **options)
 
     monkeypatch.setattr(certificate, "simulate", simulate)
-    monkeypatch.setattr(certificate, "_BATCH_TRIALS", 400)  # of 700: a study at once, in two pieces
-    assert el.certify(workflow, draws, study, **how).n_studies == 20
-    trials = study.n_trials.tolist()
-    assert designs == [trials[:20], trials[20:]] * 20
-    with pytest.raises(ValueError, match="n_studies must be .* 20"):
-        el.certify(workflow, draws, study, method="score", n_studies=19)
+    monkeypatch.setattr(certificate, "_BATCH_TRIALS", 600)  # of 1,000
+    part = el.certify(workflow, draws, study, **how)
+    assert all(design == study.n_trials[:20].tolist() for design in designs)
+    assert part.table["bias_se"].median() > found.table["bias_se"].median()
+    # The study itself knows as much as before.
+    np.testing.assert_allclose(part.table["sd_ratio"], found.table["sd_ratio"], rtol=0.5)
 
 
 def test_a_study_larger_than_a_batch_is_simulated_whole(pretend, monkeypatch):
@@ -194,37 +212,11 @@ def test_a_study_larger_than_a_batch_is_simulated_whole(pretend, monkeypatch):
     assert el.certify(Workflow(), draws, study, n_studies=30, seed=1).n_studies == 30
 
 
-def test_scores_of_gaussian_groups_tell_bias_error_and_width(monkeypatch):
-    """Excess scores with a known mean and covariance: the posterior is off by a closed form."""
-    n_groups, rng = 8, np.random.default_rng(3)
-    wanted, information = np.linspace(-1.0, 1.0, DIM), np.diag(np.linspace(1.0, 4.0, DIM))
-    seen = []
-
-    def excess(workflow, draws, study, points, num_samples, rng_):
-        seen.append(points)
-        noise = rng.standard_normal((n_groups * len(points), DIM)) @ np.sqrt(information)
-        return wanted + noise
-
-    monkeypatch.setattr(certificate, "_excess_scores", excess)
-    values = PRIOR.means + 0.1 * PRIOR.sds * rng.standard_normal((300, DIM))
-    draws = el.Draws(dict(zip(PRIOR.names, values.T, strict=True)), model=el.EAM)
-    study = el.Study([[[1, 0.5]] * 3] * 4)
-    found = el.certify(Workflow(), draws, study, method="score", n_studies=300, seed=1)
-    np.testing.assert_allclose(np.concatenate(seen), np.tile(values.mean(axis=0), (300, 1)))
-    precision = n_groups * np.diag(information) + 1.0
-    unit = np.array([draws.sd[k] for k in PRIOR.names]) / PRIOR.sds
-    off = n_groups * wanted / precision / unit
-    chance = np.sqrt(n_groups * np.diag(information) / 300) / precision / unit
-    np.testing.assert_allclose(found.table["sd_ratio"], unit * np.sqrt(precision), rtol=0.1)
-    assert np.abs((found.table["bias"] - off) / chance).max() < 4.0  # 7: by chance once in 2,000
-    np.testing.assert_allclose(found.table["bias_se"], np.hypot(chance, 0.25), rtol=0.1)
-
-
 @pytest.mark.parametrize(
     "options",
     [
         *({"n_studies": 3}, {"rounds": 0}, {"n_studies": True}, {"until": 0.0}),
-        *({"method": "scores"}, {"rounds": 2, "method": "score"}),
+        {"method": "scores"},
     ],
 )
 def test_counts_that_cannot_work_are_refused(options):

@@ -18,13 +18,16 @@ estimate does not move with the truth, :math:`I + B` is small and V says so. The
 mean knows more of the data than m, and scatters around :math:`\hat\eta`: with the variance by which
 V exceeds the composed one, and with a quarter of a composed sd that no simulation tells.
 
-A second opinion needs no compositions. Were a group's posterior q right, its excess score
-:math:`e = \nabla \log q(\eta \mid Y) - \nabla \log p(\eta)` would be the score of the likelihood,
-whose mean over data Y from the same :math:`\eta` is zero and whose covariance is a group's Fisher
-information F. So groups are simulated at the composed mean, and where their mean excess score is
-:math:`\bar e`, in prior z-scores, a sum of G groups' scores is off by
+A quicker second opinion needs no compositions. Were the posteriors :math:`q_g` of the groups right,
+their *excess scores* :math:`\nabla \log q_g(\eta) - \nabla \log p(\eta)` would be the scores of the
+likelihood: zero on average over data from :math:`\eta` itself (Bartlett's identity). They are not
+quite, and lightly trained ones not at all. So they are calibrated, too: m is then one Newton step
+from the composed mean c, by the sum of all groups' scores there and the composed covariance C,
 
-.. math:: (G F + I)^{-1} G \bar e, \qquad \text{with the width} \quad (G F + I)^{-1/2}.
+.. math:: m = c + C \sum_g \left[ \nabla \log q_g(c) - \nabla \log p(c) \right],
+
+of the study and of the simulated ones, and the same regression says what m tells. Scores add up, so
+that a part of a very large study is enough to simulate.
 
 References
 ----------
@@ -35,7 +38,6 @@ Beaumont, Zhang & Balding (2002), *Genetics* 162, 2025-2035, for the regression;
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,14 +64,13 @@ __all__ = ["LEAST", "Certificate", "certify"]
 FloatArray = NDArray[np.float64]
 
 _REACH = 1.5  # sds of the composed posterior at which studies are simulated
-_LOG_SNR = 9.0  # at which scores are taken: noise far narrower than any group's posterior
+_LOG_SNR = 7.0  # at which scores are taken: noise narrower than any group's posterior
 _SLOPE_SD = 0.3  # prior sd of the entries of B, in units of the composed sds
 _UNTOLD = 0.25
 """Sd, in composed sds, of exact means around what composed means can tell, although the widths
 agree. Chosen on the graded studies of 10 and 100 people; those of more had no say."""
 LEAST = 20
 """Simulated studies of a first round, and draws; a regression needs more than parameters."""
-_GROUPS = 60  # whose scores tell a covariance
 _A_FEW = 5  # simulated studies between two looks at how sure the forecast is
 _BATCH_TRIALS = 3_000_000  # simulated at once: bounds the memory at about 0.1 GB
 
@@ -124,8 +125,8 @@ def certify(
     *,
     method: str = "composition",
     n_studies: int = 60,
-    rounds: int | None = None,
-    num_samples: int | None = None,
+    rounds: int = 2,
+    num_samples: int = 32,
     correct: bool = False,
     until: float | None = None,
     time_limit: float | None = None,
@@ -145,17 +146,15 @@ def certify(
     study : Study or Terms
         What they are draws for: simulated studies have as many people with as many trials.
     method : {"composition", "score"}
-        Whether to compose the simulated studies and regress, or to average their groups' excess
-        scores: quicker, and of what the scores' sum is off by, not of what a Gaussian composition
-        adds on its way.
+        What is known of a simulated study: its composed mean, or the sum of its groups' excess
+        scores at the composed mean of the draws, which is quicker. For scores at most 3,000,000
+        trials of a study are simulated.
     n_studies : int, default 60
-        Studies to simulate, in all rounds together: 20 at least, of scores as many as have 60
-        groups. A `bias_se` of scores is 1 / sqrt(n_studies), and a quarter of an sd.
-    rounds : int, optional
-        Each round simulates around where the one before it found the parameters; 2 by default.
-        Only of compositions.
-    num_samples : int, optional
-        Draws of each simulated study; only their mean counts; 32 by default. Only of compositions.
+        Studies to simulate, in all rounds together.
+    rounds : int, default 2
+        Each round simulates around where the one before it found the parameters.
+    num_samples : int, default 32
+        Draws of each study that is composed; only their mean counts.
     correct : bool, default False
         Whether to shift the draws by the predicted bias, less what of it may be chance (the
         positive-part rule of James and Stein, for each parameter by its own error or by those of
@@ -193,42 +192,43 @@ def certify(
         raise ValueError(f"draws: a certificate needs at least {LEAST}, got {len(values)}.")
     if method not in ("composition", "score"):
         raise ValueError(f"method must be 'composition' or 'score', got {method!r}.")
-    measure: Callable[..., FloatArray] = _composed_means
-    fit: Callable[..., tuple[FloatArray, ...]] = _fit
-    reach, least = _REACH, LEAST
-    if method == "score":
-        if rounds is not None or num_samples is not None:
-            raise ValueError(
-                "method='score' composes nothing and takes neither rounds nor num_samples, got "
-                f"{rounds!r} and {num_samples!r}; leave them out."
-            )
-        measure, fit, reach, rounds = _excess_scores, _by_identity, 0.0, 1
-        least = -(-_GROUPS // draws.diagnostics.get("n_groups", 1))
-    check_count("n_studies", n_studies, least)
-    rounds = check_count("rounds", 2 if rounds is None else rounds)
-    num_samples = 32 if num_samples is None else num_samples
+    check_count("n_studies", n_studies, LEAST)
+    check_count("rounds", rounds)
     mean, cov = values.mean(axis=0), np.cov(values.T)
     sd, rng = np.sqrt(np.diag(cov)), generator(seed)
-    points, found = np.empty((0, len(mean))), np.empty((0, len(mean)))
-    center = mean
+    points, means = np.empty((0, len(mean))), np.empty((0, len(mean)))
+    center, said, trials, share = mean, mean, study.n_trials, 1.0
+    if method == "score":
+        if draws.summaries is None:
+            raise ValueError("draws: scores need their .summaries; pass those of eamlab.compose.")
+        said = _newton_means(workflow, draws, draws.summaries[None])[0]
+        sizes = group_sizes(draws.settings["group_size"], len(study), trained_sizes(workflow))
+        ends = np.cumsum(trials)[np.cumsum(sizes) - 1]
+        kept = max(1, int(np.searchsorted(ends, _BATCH_TRIALS, side="right")))
+        sizes, share = sizes[:kept], kept / len(sizes)
+        trials = trials[: sum(sizes)]
     bar = tqdm(total=n_studies, desc="certifying", delay=2.0, disable=progress is False)
     with bar:
         for count in np.diff(np.linspace(0, n_studies, rounds + 1).astype(int)):
             z = rng.standard_normal((count, len(mean)))
-            new = center + reach * z @ np.linalg.cholesky(cov).T
-            n_parts, sure = min(count, -(-count * study.n_trials.sum() // _BATCH_TRIALS)), False
+            new = center + _REACH * z @ np.linalg.cholesky(cov).T
+            n_parts, sure = min(count, -(-count * int(trials.sum()) // _BATCH_TRIALS)), False
             if until is not None:
                 n_parts = max(n_parts, count // _A_FEW)
             for part in np.array_split(new, n_parts):
                 late = time_limit is not None and time.monotonic() - start > time_limit
-                if len(points) >= least and (late or sure):
+                if len(points) >= LEAST and (late or sure):
                     break
-                measured = measure(workflow, draws, study, part, num_samples, rng)
-                points, found = np.vstack([points, part]), np.vstack([found, measured])
+                if method == "score":
+                    measured = _scored_means(workflow, draws, trials, sizes, part, rng)
+                else:
+                    measured = _composed_means(workflow, draws, study, part, num_samples, rng)
+                points, means = np.vstack([points, part]), np.vstack([means, measured])
                 bar.update(len(part))
-                if until is not None and len(points) >= least:
-                    sure = bool(fit(points, found, mean, sd, model)[2].max() <= until)
-            center, width, chance, untold = fit(points, found, mean, sd, model)
+                if until is not None and len(points) >= LEAST:
+                    fitted = _fit(points, means, said, mean, sd, model, share)
+                    sure = bool(fitted[2].max() <= until)
+            center, width, chance, untold = _fit(points, means, said, mean, sd, model, share)
     error = np.hypot(chance, untold)
     table = pd.DataFrame(
         {"bias": (mean - center) / sd, "bias_se": error, "sd_ratio": sd / width},
@@ -267,44 +267,59 @@ def _composed_means(
     return np.stack([group_array(d, model).mean(axis=0) for d in composed])
 
 
-def _excess_scores(
+def _scored_means(
     workflow: Any,
     draws: Draws,
-    study: Study | Terms,
+    n_trials: NDArray[np.integer],
+    sizes: tuple[int, ...],
     points: FloatArray,
-    num_samples: int,
     rng: np.random.Generator,
 ) -> FloatArray:
-    """Simulate groups at the first of equal points; return their scores (R * G, d), of z-scores."""
-    model, point = model_of(workflow), points[0]
-    at = {k: float(v) for k, v in zip(model.prior.names, point, strict=True)}
-    sizes = group_sizes(draws.settings["group_size"], len(study), trained_sizes(workflow))
-    designs = np.split(study.n_trials, np.cumsum(sizes)[:-1])
-    groups = np.repeat(np.arange(len(sizes)), len(points))  # equal sizes adjacent
-    n_parts = -(-len(points) * int(study.n_trials.sum()) // _BATCH_TRIALS)
+    """Simulate a study of groups of these sizes at each of the points; return its Newton step."""
+    group, trials = model_of(workflow).prior.to_dict(points), n_trials.tolist()
+    studies = simulate(
+        model_of(workflow), len(trials), trials, seed=rng, n_studies=len(points), group=group
+    )
+    # All studies' groups of a size at once: it saves many calls.
+    blocks = zip(*(split_subjects(one.trials, sizes) for one in studies), strict=True)
+    summaries = [summarize_groups(workflow, [np.concatenate(block)]) for block in blocks]
+    split = [part.reshape(len(points), -1, part.shape[-1]) for part in summaries]
+    return _newton_means(workflow, draws, np.concatenate(split, axis=1))
+
+
+def _newton_means(workflow: Any, draws: Draws, summaries: NDArray[Any]) -> FloatArray:
+    """Return one Newton step (R, d) from the draws' mean by the scores of groups (R, G, summary).
+
+    Of fewer groups than the draws' as if they were as many.
+    """
+    prior = model_of(workflow).prior
+    z = prior.standardize(group_array(draws, model_of(workflow)))
+    n_studies, n_groups = summaries.shape[:2]
     alpha = 1.0 / np.sqrt(1.0 + np.exp(-_LOG_SNR))
-    made = []
-    for part in np.array_split(groups, min(n_parts, len(groups))):
-        trials = np.concatenate([designs[i] for i in part]).tolist()
-        one = simulate(model, len(trials), trials, seed=rng, group=at)
-        conditions = summarize_groups(
-            workflow, split_subjects(one.trials, [sizes[i] for i in part])
-        )
-        x = np.tile(alpha * model.prior.standardize(point), (len(part), 1)).astype("float32")
-        level = np.full((len(part), 1), _LOG_SNR, "float32")
-        score = workflow.inference_network.score(x, log_snr_t=level, conditions=conditions)
-        # The prior's own score, at this level of noise, is -x.
-        made.append(alpha * (np.asarray(score) + x))
-    return np.concatenate(made)
+    x = np.tile(alpha * z.mean(axis=0), (n_studies * n_groups, 1)).astype("float32")
+    level = np.full((len(x), 1), _LOG_SNR, "float32")
+    conditions = summaries.reshape(len(x), -1)
+    score = workflow.inference_network.score(x, log_snr_t=level, conditions=conditions)
+    # The prior's own score, at this level of noise, is -x.
+    excess = (alpha * (np.asarray(score) + x)).reshape(n_studies, n_groups, -1).mean(axis=1)
+    total = excess * draws.diagnostics["n_groups"]
+    return np.asarray(prior.unstandardize(z.mean(axis=0) + total @ np.cov(z.T)))
 
 
 def _fit(
-    points: FloatArray, means: FloatArray, composed: FloatArray, scale: FloatArray, model: Model
+    points: FloatArray,
+    means: FloatArray,
+    said: FloatArray,
+    composed: FloatArray,
+    scale: FloatArray,
+    model: Model,
+    share: float,
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Return where the parameters are, how widely, and two errors of the former in composed sds.
 
     The first error is the chance of the simulations, the second what no simulation tells. Regresses
-    composed means on parameters, all in composed sds around the composed mean.
+    `means` on parameters, all in composed sds around the composed mean, and reads `said`, the mean
+    of the study itself, of which the others are a `share`.
     """
     n, dim = points.shape
     x, error = (points - composed) / scale, (means - points) / scale
@@ -319,12 +334,11 @@ def _fit(
     free = max(n - used, 1.0)
     spread = rest.T @ rest / free
     a, slope = coefficients[0], np.eye(dim) + coefficients[1:].T
-    # The composed mean is 0 in these coordinates.
-    known = slope.T @ np.linalg.inv(spread)
+    known = slope.T @ np.linalg.inv(share * spread)
     prior_mean = (model.prior.means - composed) / scale
     prior = np.diag((scale / model.prior.sds) ** 2)
     covariance = np.linalg.inv(prior + known @ slope)
-    mean = covariance @ (prior @ prior_mean - known @ a)
+    mean = covariance @ (prior @ prior_mean + known @ ((said - composed) / scale - a))
     here = np.r_[1.0, mean]
     gain = covariance @ known
     error_cov = gain @ (spread * (here @ inverse @ here)) @ gain.T
@@ -332,18 +346,3 @@ def _fit(
     scatter = np.maximum(np.diag(covariance) * (1.0 - np.sqrt(2.0 / free)) - 1.0, 0.0)
     chance, untold = np.sqrt(np.diag(error_cov)), np.sqrt(scatter + _UNTOLD**2)
     return composed + scale * mean, scale * np.sqrt(np.diag(covariance)), chance, untold
-
-
-def _by_identity(
-    points: FloatArray, scores: FloatArray, composed: FloatArray, scale: FloatArray, model: Model
-) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Return what `_fit` does, from the excess scores of all groups of the studies at one point."""
-    n_groups = len(scores) / len(points)
-    information = n_groups * np.cov(scores.T)
-    covariance = np.linalg.inv(information + np.eye(len(scale)))
-    off = covariance @ (n_groups * scores.mean(axis=0))
-    error_cov = covariance @ (information / len(points)) @ covariance
-    unit = model.prior.sds
-    chance = unit * np.sqrt(np.diag(error_cov)) / scale
-    width = unit * np.sqrt(np.diag(covariance))
-    return composed - unit * off, width, chance, np.full(len(scale), _UNTOLD)
