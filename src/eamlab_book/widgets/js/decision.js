@@ -28,6 +28,7 @@
 
   eam.widgets.decision = (el, page, model) => {
     const { shift, max_time: maxTime } = page.data;
+    const start = { ...page.settings };
 
     const begin = (settings) => {
       const { t0, alpha, dt, bounds, seed } = settings;
@@ -105,14 +106,17 @@
       const mean = eam.ddm.meanTime(settings);
       const ms = (seconds) => `${eam.number(1000 * seconds, 0)} ms`;
       const gap = Math.round(1000 * (result.mean - mean));
+      const off = gap === 0 ? "no difference"
+        : `${ms(Math.abs(gap) / 1000)} too ${gap > 0 ? "slow" : "fast"}`;
+      // What steps do to the mean is a question first.
+      const told = settings.dt !== start.dt || settings.bounds !== start.bounds;
       const late = result.late ? ` Undecided after ${maxTime} s: ${eam.count(result.late)}.` : "";
       const shorter = result.step < settings.dt
         ? `, not of ${+(1000 * settings.dt).toFixed(2)} ms, with which the bounds would move too far` : "";
       const words = `${eam.count(result.n)} decisions in steps of ` +
         `${eam.number(1000 * result.step, result.step < 0.01 ? 1 : 0)} ms${shorter}. Upper choices: ` +
         `${eam.percent(result.p_upper)} (exact: ${eam.percent(p)}). Mean response time: ` +
-        `${ms(result.mean)} (exact: ${ms(mean)}; ` +
-        `${gap === 0 ? "no difference" : `${ms(Math.abs(gap) / 1000)} too ${gap > 0 ? "slow" : "fast"}`}).${late}`;
+        `${ms(result.mean)}${told ? ` (exact: ${ms(mean)}; ${off})` : ""}.${late}`;
       const label = `Evidence between two bounds, with histograms of the response times at each and ` +
         `the exact density as a line, for nu = ${eam.number(settings.nu, 2)}, alpha = ` +
         `${eam.number(alpha, 2)}, t0 = ${eam.number(t0, 2)} s, beta = ${eam.number(beta, 2)}` +
