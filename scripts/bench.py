@@ -11,6 +11,8 @@ import json
 import os
 import platform
 import resource
+import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +22,8 @@ import numpy as np
 import pandas as pd
 
 import eamlab as el
+from eamlab_book.network_file import engine_scripts
+from eamlab_book.widgets.widget import script_folder
 
 SEED = 20_260_101
 
@@ -172,6 +176,56 @@ def bench_live(n_moves: int = 48) -> Iterator[dict]:
     yield row("live: median from slider to 100 draws", median, "ms", 300, load=os.getloadavg())
     yield row("live: 95 % of moves are faster than", p95, "ms", 600)
     yield row("live sampler against compose", np.median(others) / np.median(times), "x", 2)
+
+
+PAGE = """
+const vm = require("vm");
+const { scripts, people, sizes } = JSON.parse(require("fs").readFileSync(0, "utf8"));
+for (const script of scripts) vm.runInThisContext(script);
+const { engine, networks } = globalThis.eamlab;
+(async () => {
+  const global = engine.load(networks.global);
+  const seconds = [];
+  for (let i = 0; i < 4; i++) {
+    const start = performance.now();
+    const summaries = await engine.run(engine.summarize(global, people, sizes));
+    const middle = performance.now();
+    const groups = await engine.run(engine.prepare(global, summaries));
+    await engine.run(engine.gaussianComposition(groups, { draws: 200, seed: i }));
+    seconds.push([middle - start, performance.now() - middle].map((ms) => ms / 1000));
+  }
+  process.stdout.write(JSON.stringify(seconds.slice(1)));
+})();
+"""
+
+
+def bench_page() -> Iterator[dict]:
+    """What a rendered page's engine takes, in Node, and the library beside it: 200 draws."""
+    if shutil.which("node") is None:
+        return
+    workflow = el.load_pretrained("global")
+    scripts = [
+        (script_folder() / name).read_text(encoding="utf-8") for name in engine_scripts("global")
+    ]
+    for n_subjects, limit in ((200, 0.6), (1000, 2.0)):
+        study = el.simulate(el.EAM, n_subjects, seed=SEED)
+        draws = el.compose(workflow, study, num_samples=200, seed=1, check=False)
+        sizes = [200] * draws.diagnostics["n_groups"]
+        people = [trials.ravel().tolist() for trials in study.by_subject]
+        work = json.dumps({"scripts": scripts, "people": people, "sizes": sizes})
+        done = subprocess.run(
+            ["node", "-e", PAGE], input=work, capture_output=True, text=True, check=True
+        )
+        read, drawn = np.median(json.loads(done.stdout), axis=0)
+
+        def library(study: Any = study) -> None:
+            el.compose(workflow, study, num_samples=200, seed=2, check=False)
+
+        ours = float(np.median([seconds_of(library) for _ in range(3)]))
+        what = f"page: {n_subjects:,} people"
+        ratio = (read + drawn) / ours
+        yield row(f"{what}, 200 draws of people read before", drawn, "s", limit)
+        yield row(f"{what}, read and drawn", read + drawn, "s", 2 * limit, times_the_library=ratio)
 
 
 BENCHMARKS = {

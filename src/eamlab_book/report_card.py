@@ -439,7 +439,7 @@ class ModelKeySettings:
 
 
 STRATIFIED = ModelKeySettings(
-    {10: 60, 100: 60, 1000: 60, 10_000: 30, 100_000: 3}, (30, 30), extreme=8, seed=4_900_000
+    {10: 60, 100: 60, 1000: 60, 10_000: 30}, (30, 30), extreme=8, seed=4_900_000
 )
 """Studies in which no population is left out because it is rare, nor because its exact posterior
 takes long; certificates are graded on them."""
