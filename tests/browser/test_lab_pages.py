@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from check_pages import Watch
 from small_book import ROOT, build_book, jupyter_book
+from tasks import TASK_MS, tasks_ms
 
 import eamlab as el
 from eamlab_book.widgets.lab import lab_scripts
@@ -320,24 +321,6 @@ def test_a_class_adds_its_answers_up(open_lab):
     assert room.locator("svg[role=img]").count() == 2  # the code and the sum
     room.get_by_role("button", name="Take out answer 1").click()
     assert room.locator("ol").count() == 0
-
-
-TASK_MS = 100  # twice the goal, for a busy machine
-
-
-def tasks_ms(page, act) -> list[float]:
-    """Processor time of every task of the page's own thread while `act()` runs."""
-    session, events, ended = page.context.new_cdp_session(page), [], []
-    session.on("Tracing.dataCollected", lambda told: events.extend(told["value"]))
-    session.on("Tracing.tracingComplete", lambda told: ended.append(told))
-    session.send("Tracing.start", {"categories": "toplevel"})
-    act()
-    session.send("Tracing.end")
-    while not ended:
-        page.wait_for_timeout(50)
-    named = [event for event in events if event["name"] == "thread_name"]
-    own = {(e["pid"], e["tid"]) for e in named if e["args"]["name"] == "CrRendererMain"}
-    return [e.get("tdur", 0) / 1000 for e in events if (e["pid"], e["tid"]) in own]
 
 
 @pytest.mark.slow
