@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from check_pages import Watch
+from qr_codes import text_of
 from small_book import ROOT, build_book, jupyter_book
 from tasks import TASK_MS, tasks_ms
 
@@ -297,6 +298,17 @@ def test_early_and_late_answers_are_told_and_come_again(open_lab):
 # --- the class ------------------------------------------------------------------------------------
 
 
+MODULES = r"""
+(svg) => {
+  const n = svg.viewBox.baseVal.width - 8;
+  const dark = Array.from({ length: n }, () => Array(n).fill(0));
+  const path = svg.querySelector("path").getAttribute("d");
+  for (const [, c, r] of path.matchAll(/M(\d+) (\d+)/g)) dark[r][c] = 1;
+  return dark;
+}
+"""
+
+
 def test_a_class_adds_its_answers_up(open_lab):
     page = open_lab()
     read_small(page)
@@ -305,6 +317,8 @@ def test_a_class_adds_its_answers_up(open_lab):
     room.locator(".eam-qr svg").wait_for(timeout=DONE_MS)
     text = room.get_by_label("The answer of this machine").input_value()
     assert len(text) < 200
+    dark = room.locator(".eam-qr svg").evaluate(MODULES)
+    assert text_of(np.array(dark)) == text
     box = room.get_by_label(re.compile("Paste the texts"))
     add = room.get_by_role("button", name="Add", exact=True)
     for given, message in {
