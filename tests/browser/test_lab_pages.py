@@ -216,6 +216,27 @@ def test_a_question_about_columns_is_answered_by_choosing_one(open_lab):
     assert "columns={'rt': 'latency'}, unit='ms'" in part(page, "lab").locator("pre").inner_text()
 
 
+def test_two_conditions_become_eleven_parameters(open_lab):
+    page = open_lab()
+    part(page, "lab").get_by_role("radio", name="TWO_CONDITIONS").check()
+    frame = el.simulate(el.TWO_CONDITIONS, 6, n_trials=20, seed=3).frame
+    cue = frame.pop("condition").map({"-0.5": "slow", "0.5": "fast"})
+    frame = frame.rename(columns={"choice": "response"}).assign(cue=cue)
+    give(page, "mine.csv", frame.to_csv(index=False).encode())
+    question(page).get_by_text("compares two conditions").wait_for()
+    question(page).get_by_role("combobox").select_option(label="cue")
+    part(page, "lab").get_by_text("Done: mine.csv").wait_for(timeout=DONE_MS)
+    part(page, "lab").get_by_role("button", name="Compare “slow” (-1/2)").click()
+    python = part(page, "lab").locator("pre", has_text="('slow', 'fast')")
+    python.wait_for(timeout=DONE_MS)
+    assert "read_trials('mine.csv', conditions={'cue': ('slow', 'fast')})" in python.inner_text()
+    assert 'load_pretrained("two-conditions")' in python.inner_text()
+    page.get_by_text("The population as a table").click()
+    names = part(page, "lab").get_by_role("region", name="The population").locator("td:first-child")
+    assert names.all_inner_texts() == list(el.TWO_CONDITIONS.prior.names)
+    assert names.count() == 11
+
+
 def test_data_from_beyond_the_prior_are_warned_of(open_lab):
     page = open_lab()
     part(page, "lab").get_by_role("radio", name="EAM").check()
