@@ -237,6 +237,17 @@ def test_two_conditions_become_eleven_parameters(open_lab):
     assert names.count() == 11
 
 
+def test_a_read_study_has_no_link_and_survives_one(open_lab):
+    page = open_lab()
+    read_small(page)
+    assert page.locator(".eam-links").count() == 0
+    assert page.get_by_role("button", name=re.compile("Copy link|Reset")).count() == 0
+    page.evaluate("location.hash = '#lab.level=1&subject.trials=2'")
+    page.wait_for_timeout(200)
+    assert "mine.csv: 5 people" in part(page, "lab").inner_text()
+    assert "could not be followed" not in page.locator("main").inner_text()
+
+
 def test_data_from_beyond_the_prior_are_warned_of(open_lab):
     page = open_lab()
     part(page, "lab").get_by_role("radio", name="EAM").check()
@@ -314,6 +325,28 @@ def test_early_and_late_answers_are_told_and_come_again(open_lab):
     early.wait_for()
     task.get_by_text("Too slow").wait_for(timeout=8000)
     task.get_by_text(f"1 of {TRIALS}").wait_for()
+
+
+# Begin a second task beside the page's, and end it once its first trial is announced.
+ENDED = """
+async () => {
+  const box = document.createElement("div");
+  document.querySelector("main").append(box);
+  const stop = eamlab.widgets.subject(box, { settings: { trials: 2, seed: 1 } });
+  const told = box.querySelector(".eam-told");
+  box.querySelector("button:not(.eam-side)").click();
+  while (!told.textContent.startsWith("1 of")) await new Promise((go) => setTimeout(go, 20));
+  stop();
+  dispatchEvent(new Event("blur"));
+  const before = told.textContent;
+  await new Promise((go) => setTimeout(go, 1500));  // longer than a pause
+  return [before, told.textContent];
+}
+"""
+
+
+def test_a_task_that_is_ended_stands_still(open_lab):
+    assert open_lab().evaluate(ENDED) == ["1 of 2", "1 of 2"]
 
 
 # --- the class ------------------------------------------------------------------------------------
