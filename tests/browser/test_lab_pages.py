@@ -237,6 +237,27 @@ def test_two_conditions_become_eleven_parameters(open_lab):
     assert names.count() == 11
 
 
+# A file that is dropped on an element; whether the browser was kept from opening it.
+DROP = """
+(target, [name, text]) => {
+  const dataTransfer = new DataTransfer();
+  dataTransfer.items.add(new File([text], name, { type: "text/csv" }));
+  return ["dragover", "drop"].map((kind) => !target.dispatchEvent(
+    new DragEvent(kind, { dataTransfer, bubbles: true, cancelable: true })));
+}
+"""
+
+
+def test_a_file_may_be_dropped_on_the_zone_and_beside_it(open_lab):
+    page = open_lab()
+    frame = small_study()
+    text = frame.assign(rt=frame["rt"] / 1000).to_csv(index=False)
+    for name, target in {"zone.csv": ".eam-drop", "beside.csv": "body"}.items():
+        assert page.locator(target).evaluate(DROP, [name, text]) == [True, True]
+        part(page, "lab").get_by_role("heading", name=f"{name}: 5 people").wait_for()
+        assert page.locator(".eam-over").count() == 0
+
+
 def test_a_read_study_has_no_link_and_survives_one(open_lab):
     page = open_lab()
     read_small(page)

@@ -126,10 +126,6 @@
         const { name, text } = eam.lab.example;
         start(new TextEncoder().encode(text), name);
       }));
-    for (const kind of ["dragenter", "dragover"]) {
-      zone.addEventListener(kind, (event) => { event.preventDefault(); zone.classList.add("eam-over"); });
-    }
-    zone.addEventListener("dragleave", () => zone.classList.remove("eam-over"));
     const take = async (files) => {
       if (!files?.length) return;
       try {
@@ -141,11 +137,17 @@
         ask(error);
       }
     };
-    zone.addEventListener("drop", (event) => {
-      event.preventDefault();
-      zone.classList.remove("eam-over");
-      take(event.dataTransfer.files);
-    });
+    // Anywhere: a browser would leave the page for a file that is dropped beside the zone.
+    const ended = new AbortController();
+    for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
+      document.addEventListener(kind, (event) => {
+        if (!event.dataTransfer?.types.includes("Files")) return;
+        event.preventDefault();
+        const over = kind === "dragleave" ? event.relatedTarget !== null : kind !== "drop";
+        zone.classList.toggle("eam-over", over);
+        if (kind === "drop") take(event.dataTransfer.files);
+      }, { signal: ended.signal });
+    }
     input.addEventListener("change", () => { take(input.files); input.value = ""; });
 
     const start = (bytes, name) => read({ bytes, name, options: {} });
@@ -345,5 +347,6 @@
 
     el.replaceChildren(html("section", { class: "eam-widget eam-lab", "aria-label": "The lab" },
       choice.node, zone, problem, status, progress, report, results));
+    return () => ended.abort();
   };
 })();
