@@ -269,6 +269,15 @@ def test_a_read_study_has_no_link_and_survives_one(open_lab):
     assert "could not be followed" not in page.locator("main").inner_text()
 
 
+def test_what_cannot_be_copied_is_selected_and_said(open_lab):
+    page = open_lab()
+    read_small(page)
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    part(page, "lab").get_by_role("button", name="Copy the Python").click()
+    page.get_by_text("the text is selected").wait_for()
+    assert page.evaluate("String(getSelection())").startswith("import eamlab as el")
+
+
 def test_data_from_beyond_the_prior_are_warned_of(open_lab):
     page = open_lab()
     part(page, "lab").get_by_role("radio", name="EAM").check()

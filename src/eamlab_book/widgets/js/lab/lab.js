@@ -98,6 +98,20 @@
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   };
+  /** A button that copies what stands in a node, or selects it where the browser lets no page copy. */
+  eam.lab.copier = (label, node) => {
+    const note = html("span", { class: "eam-status", role: "status" });
+    return [eam.button(label, async () => {
+      try {
+        await navigator.clipboard.writeText(node.value ?? node.textContent);
+        note.textContent = "Copied.";
+      } catch {
+        node.focus();
+        if (node.select) node.select(); else getSelection().selectAllChildren(node);
+        note.textContent = "The browser lets no page copy here: the text is selected for you.";
+      }
+    }), note];
+  };
   const table = (label, head, rows) => html("div", { class: "eam-scroll", tabindex: 0, role: "region",
     "aria-label": label },
   html("table", {}, html("thead", {}, html("tr", {}, head.map((name) => html("th", { scope: "col" }, name)))),
@@ -324,7 +338,7 @@
             Object.entries(files).map(([name, text]) =>
               eam.button(`Save ${name}`, () => eam.lab.save(name, text))),
             eam.button("Save analysis.py", () => eam.lab.save("analysis.py", python)),
-            eam.button("Copy the Python", () => navigator.clipboard?.writeText(python))),
+            eam.lab.copier("Copy the Python", code)),
           code));
       results.dataset.seconds = seconds.toFixed(2);
     };
