@@ -7,6 +7,7 @@ import statistics
 import numpy as np
 import psutil
 import pytest
+from tasks import TASK_MS, tasks_ms
 
 import eamlab as el
 from eamlab_book.studies import exact_of
@@ -101,10 +102,12 @@ ALONE = r": ([−\d.]+), sd ([\d.]*\d)"
     ],
     ids=["one group", "uneven groups", "ten thousand"],
 )
-def test_the_page_draws_what_python_draws(visit, settings):
+def test_the_page_draws_what_python_draws(visit, address, settings):
     """`visit` fails the test where anything is asked of the network or reported as an error."""
     link = "&".join(f"composition.{k}={v}" for k, v in vars(settings).items())
-    said = numbers(answered(boxes(visit(f"{PAGE}#{link}"), "composition")[0]), VERSUS_EXACT)
+    page = visit(f"{PAGE}#{link}")
+    said = numbers(answered(boxes(page, "composition")[0]), VERSUS_EXACT)
+    assert bool(page.workers) == address.startswith("http")  # they draw where browsers allow them
     sampler = Sampler(num_samples=400)
     draws, exact = sampler.draw(settings, seed=1), key(settings.n_subjects)
     for (off, width), k, mean, sd in zip(said, draws.group_names, *exact, strict=True):
@@ -209,6 +212,48 @@ def test_a_page_answers_a_slider_within_fifty_milliseconds(visit):
         for slider, index in itertools.product(sliders, (0, 1, -1, 0, -1)):
             times.append(box.evaluate(MOVE, [slider, index]))
     assert statistics.quantiles(times, n=20)[-1] <= MOVES_MS
+
+
+@from_a_folder
+@pytest.mark.slow
+def test_no_task_holds_the_page_up_while_it_draws(visit):
+    page = visit(f"{PAGE}#composition.n_subjects=1000&composition.method=gaussian")
+    box = boxes(page, "composition")[0]
+    answered(box)
+    box.get_by_label("Group size").focus()
+
+    def move() -> None:
+        page.keyboard.press("End")
+        assert "5 groups of 200" in answered(box)
+
+    tasks = tasks_ms(page, move)
+    assert len(tasks) > 100 and max(tasks) < TASK_MS
+
+
+# The sd of a drawn curve, in exact sds: the gray of all panels spans 10 of them on either side.
+DRAWN_SD = """
+(box, k) => {
+  const [gray, blue] = ["exact", "composed"].map((name) =>
+    box.querySelectorAll(`path.eam-${name}`)[k].getAttribute("d"));
+  const pairs = (d) => d.match(/[\\d.]+ [\\d.]+/g).map((pair) => pair.split(" ").map(Number));
+  const [all, base] = [pairs(blue), Math.max(...pairs(gray).map(([, y]) => y))];
+  const xs = pairs(gray).map(([x]) => x);
+  const unit = (Math.max(...xs) - Math.min(...xs)) / 20;
+  const mean = (f) => all.reduce((sum, [x, y]) => sum + (base - y) * f(x), 0);
+  const middle = mean((x) => x) / mean(() => 1);
+  return Math.sqrt(mean((x) => (x - middle) ** 2) / mean(() => 1)) / unit;
+}
+"""
+
+
+@from_a_folder
+def test_a_curve_is_as_wide_as_is_said(visit):
+    """A few draws far out make a posterior wide, and have to be drawn, too."""
+    page = visit(f"{PAGE}#composition.n_subjects=20&composition.steps=50")
+    box = boxes(page, "composition")[0]
+    widths = numbers(answered(box), VERSUS_EXACT)[:, 1]
+    drawn = [box.evaluate(DRAWN_SD, k) for k in range(len(widths))]
+    np.testing.assert_allclose(drawn, widths, rtol=0.1)  # smoothed, they are up to 8 % wider
 
 
 # --- links, scenes, what is hidden ----------------------------------------------------------------

@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from check_pages import Watch
+from qr_codes import text_of
 from small_book import ROOT, build_book, jupyter_book
+from tasks import TASK_MS, tasks_ms
 
 import eamlab as el
 from eamlab_book.widgets.lab import lab_scripts
@@ -214,6 +216,68 @@ def test_a_question_about_columns_is_answered_by_choosing_one(open_lab):
     assert "columns={'rt': 'latency'}, unit='ms'" in part(page, "lab").locator("pre").inner_text()
 
 
+def test_two_conditions_become_eleven_parameters(open_lab):
+    page = open_lab()
+    part(page, "lab").get_by_role("radio", name="TWO_CONDITIONS").check()
+    frame = el.simulate(el.TWO_CONDITIONS, 6, n_trials=20, seed=3).frame
+    cue = frame.pop("condition").map({"-0.5": "slow", "0.5": "fast"})
+    frame = frame.rename(columns={"choice": "response"}).assign(cue=cue)
+    give(page, "mine.csv", frame.to_csv(index=False).encode())
+    question(page).get_by_text("compares two conditions").wait_for()
+    question(page).get_by_role("combobox").select_option(label="cue")
+    part(page, "lab").get_by_text("Done: mine.csv").wait_for(timeout=DONE_MS)
+    part(page, "lab").get_by_role("button", name="Compare “slow” (-1/2)").click()
+    python = part(page, "lab").locator("pre", has_text="('slow', 'fast')")
+    python.wait_for(timeout=DONE_MS)
+    assert "read_trials('mine.csv', conditions={'cue': ('slow', 'fast')})" in python.inner_text()
+    assert 'load_pretrained("two-conditions")' in python.inner_text()
+    page.get_by_text("The population as a table").click()
+    names = part(page, "lab").get_by_role("region", name="The population").locator("td:first-child")
+    assert names.all_inner_texts() == list(el.TWO_CONDITIONS.prior.names)
+    assert names.count() == 11
+
+
+# A file that is dropped on an element; whether the browser was kept from opening it.
+DROP = """
+(target, [name, text]) => {
+  const dataTransfer = new DataTransfer();
+  dataTransfer.items.add(new File([text], name, { type: "text/csv" }));
+  return ["dragover", "drop"].map((kind) => !target.dispatchEvent(
+    new DragEvent(kind, { dataTransfer, bubbles: true, cancelable: true })));
+}
+"""
+
+
+def test_a_file_may_be_dropped_on_the_zone_and_beside_it(open_lab):
+    page = open_lab()
+    frame = small_study()
+    text = frame.assign(rt=frame["rt"] / 1000).to_csv(index=False)
+    for name, target in {"zone.csv": ".eam-drop", "beside.csv": "body"}.items():
+        assert page.locator(target).evaluate(DROP, [name, text]) == [True, True]
+        part(page, "lab").get_by_role("heading", name=f"{name}: 5 people").wait_for()
+        assert page.locator(".eam-over").count() == 0
+
+
+def test_a_read_study_has_no_link_and_survives_one(open_lab):
+    page = open_lab()
+    read_small(page)
+    assert page.locator(".eam-links").count() == 0
+    assert page.get_by_role("button", name=re.compile("Copy link|Reset")).count() == 0
+    page.evaluate("location.hash = '#lab.level=1&subject.trials=2'")
+    page.wait_for_timeout(200)
+    assert "mine.csv: 5 people" in part(page, "lab").inner_text()
+    assert "could not be followed" not in page.locator("main").inner_text()
+
+
+def test_what_cannot_be_copied_is_selected_and_said(open_lab):
+    page = open_lab()
+    read_small(page)
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    part(page, "lab").get_by_role("button", name="Copy the Python").click()
+    page.get_by_text("the text is selected").wait_for()
+    assert page.evaluate("String(getSelection())").startswith("import eamlab as el")
+
+
 def test_data_from_beyond_the_prior_are_warned_of(open_lab):
     page = open_lab()
     part(page, "lab").get_by_role("radio", name="EAM").check()
@@ -293,7 +357,40 @@ def test_early_and_late_answers_are_told_and_come_again(open_lab):
     task.get_by_text(f"1 of {TRIALS}").wait_for()
 
 
+# Begin a second task beside the page's, and end it once its first trial is announced.
+ENDED = """
+async () => {
+  const box = document.createElement("div");
+  document.querySelector("main").append(box);
+  const stop = eamlab.widgets.subject(box, { settings: { trials: 2, seed: 1 } });
+  const told = box.querySelector(".eam-told");
+  box.querySelector("button:not(.eam-side)").click();
+  while (!told.textContent.startsWith("1 of")) await new Promise((go) => setTimeout(go, 20));
+  stop();
+  dispatchEvent(new Event("blur"));
+  const before = told.textContent;
+  await new Promise((go) => setTimeout(go, 1500));  // longer than a pause
+  return [before, told.textContent];
+}
+"""
+
+
+def test_a_task_that_is_ended_stands_still(open_lab):
+    assert open_lab().evaluate(ENDED) == ["1 of 2", "1 of 2"]
+
+
 # --- the class ------------------------------------------------------------------------------------
+
+
+MODULES = r"""
+(svg) => {
+  const n = svg.viewBox.baseVal.width - 8;
+  const dark = Array.from({ length: n }, () => Array(n).fill(0));
+  const path = svg.querySelector("path").getAttribute("d");
+  for (const [, c, r] of path.matchAll(/M(\d+) (\d+)/g)) dark[r][c] = 1;
+  return dark;
+}
+"""
 
 
 def test_a_class_adds_its_answers_up(open_lab):
@@ -304,6 +401,8 @@ def test_a_class_adds_its_answers_up(open_lab):
     room.locator(".eam-qr svg").wait_for(timeout=DONE_MS)
     text = room.get_by_label("The answer of this machine").input_value()
     assert len(text) < 200
+    dark = room.locator(".eam-qr svg").evaluate(MODULES)
+    assert text_of(np.array(dark)) == text
     box = room.get_by_label(re.compile("Paste the texts"))
     add = room.get_by_role("button", name="Add", exact=True)
     for given, message in {
@@ -320,24 +419,6 @@ def test_a_class_adds_its_answers_up(open_lab):
     assert room.locator("svg[role=img]").count() == 2  # the code and the sum
     room.get_by_role("button", name="Take out answer 1").click()
     assert room.locator("ol").count() == 0
-
-
-TASK_MS = 100  # twice the goal, for a busy machine
-
-
-def tasks_ms(page, act) -> list[float]:
-    """Processor time of every task of the page's own thread while `act()` runs."""
-    session, events, ended = page.context.new_cdp_session(page), [], []
-    session.on("Tracing.dataCollected", lambda told: events.extend(told["value"]))
-    session.on("Tracing.tracingComplete", lambda told: ended.append(told))
-    session.send("Tracing.start", {"categories": "toplevel"})
-    act()
-    session.send("Tracing.end")
-    while not ended:
-        page.wait_for_timeout(50)
-    named = [event for event in events if event["name"] == "thread_name"]
-    own = {(e["pid"], e["tid"]) for e in named if e["args"]["name"] == "CrRendererMain"}
-    return [e.get("tdur", 0) / 1000 for e in events if (e["pid"], e["tid"]) in own]
 
 
 @pytest.mark.slow

@@ -33,6 +33,13 @@ def test_what_is_cut_on_a_phone_fades_at_the_cut(visit):
     assert all("more-after" in name and "gradient" in mask for name, mask in cut), cut
 
 
+def test_a_table_takes_the_room_of_a_very_wide_screen(visit):
+    page = visit(WIDE, viewport={"width": 1920, "height": 1080})
+    table = page.locator(".cell_output .text_html", has=page.locator("table")).first
+    shown, needed = table.evaluate("(box) => [box.clientWidth, box.scrollWidth]")
+    assert 50 * 16 < needed <= shown  # wider than the text
+
+
 def test_what_was_scrolled_to_its_end_fades_at_its_beginning(visit):
     page = visit(WIDE, **PHONE)
     box = page.locator(".katex-display.more-after")

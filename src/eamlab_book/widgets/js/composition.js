@@ -7,7 +7,7 @@
   const ALONE = 4;  // sds of its own on either side of a posterior that nothing is known of
   const FARTHER = [30, 100, 300, 1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6, 3e6];  // where blue is not there
   const XS = Array.from({ length: 201 }, (_, i) => i / 100 - 1);
-  const POINTS = 25;  // equally probable draws of which a curve is made
+  const POINTS = 200;  // draws of which a curve is made at most
   const DIVERGED = 1e5;  // exact sds off
   const ON_GRAY = { off: 0.5, ratio: 1.25 };
 
@@ -15,18 +15,15 @@
   const groups = ({ trained }, { n_subjects: n, group_size: most }) =>
     Math.ceil(n / (most === "auto" ? trained[1] : most));
 
-  /** Draws in units of what they are compared with: sorted, their mean and sd, and a few of them. */
+  /** Draws in units of what they are compared with: sorted, their mean and sd, and those drawn. */
   const cellOf = (data, values, { mean, sd }) => {
     const cell = { z: [], points: [], bias: [], ratio: [] };
     data.names.forEach((name, k) => {
       const z = Array.from(values[name], (v) => (v - mean[k]) / sd[k]).sort((p, q) => p - q);
       const middle = z.reduce((p, q) => p + q, 0) / z.length;
-      const at = Array.from({ length: POINTS }, (_, i) => ((i + 0.5) / POINTS) * (z.length - 1));
+      const step = Math.ceil(z.length / POINTS);
       cell.z.push(z);
-      cell.points.push(at.map((x) => {
-        const i = Math.floor(x);
-        return z[i] + (x - i) * ((z[i + 1] ?? z[i]) - z[i]);
-      }));
+      cell.points.push(z.filter((_, i) => i % step === step >> 1));
       cell.bias.push(middle);
       cell.ratio.push(Math.sqrt(z.reduce((p, q) => p + (q - middle) ** 2, 0) / z.length));
     });

@@ -356,14 +356,16 @@
   const REMEMBER_MS = 300;  // browsers refuse addresses that change with every move of a slider
 
   /** Start the widget of a place on its own settings and what the address says of them. */
-  const begin = (place, key, page) => {
-    let stop, timer, changed = {};
+  const begin = (place, key, given) => {
+    const page = { settings: {}, ...given };
+    let stop, timer, changed = {}, keeps = false;
     const note = eam.html("span", { class: "eam-status", role: "status" });
     const write = () => {
       clearTimeout(timer);
       link(key, changed);
     };
     const keep = (settings) => {
+      keeps = true;
       changed = Object.fromEntries(
         Object.entries(settings).filter(([name, value]) => value !== page.settings[name]));
       note.textContent = "";
@@ -383,6 +385,7 @@
         throw error;
       }
       for (const other of [...place.children]) if (other !== box && other.matches("div")) other.remove();
+      if (!keeps) return;  // nothing that a link could hold
       box.firstChild.append(eam.html("div", { class: "eam-links" },
         eam.button("Copy link", copy), eam.button("Reset", reset), note));
     };
@@ -411,7 +414,7 @@
       }
     };
     again(linked(key));
-    return () => again(linked(key));
+    return () => { if (keeps) again(linked(key)); };
   };
 
   const mounted = new Map();  // key: a function that follows the address again

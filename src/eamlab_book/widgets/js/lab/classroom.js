@@ -38,7 +38,7 @@
         area.value = text;
         area.addEventListener("focus", () => area.select());
         mine.replaceChildren(area, html("div", { class: "eam-buttons" },
-          eam.button("Copy the text", () => { area.select(); navigator.clipboard?.writeText(text); }),
+          eam.lab.copier("Copy the text", area),
           eam.button("Add it to the sum", () => add(text))),
         html("div", { class: "eam-qr" }, eam.figures.code(text)),
         html("p", { class: "eam-note" }, `${numbers} numbers stand for ${what.label}: no trial is in them.`));

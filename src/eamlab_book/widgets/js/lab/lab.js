@@ -98,6 +98,20 @@
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   };
+  /** A button that copies what stands in a node, or selects it where the browser lets no page copy. */
+  eam.lab.copier = (label, node) => {
+    const note = html("span", { class: "eam-status", role: "status" });
+    return [eam.button(label, async () => {
+      try {
+        await navigator.clipboard.writeText(node.value ?? node.textContent);
+        note.textContent = "Copied.";
+      } catch {
+        node.focus();
+        if (node.select) node.select(); else getSelection().selectAllChildren(node);
+        note.textContent = "The browser lets no page copy here: the text is selected for you.";
+      }
+    }), note];
+  };
   const table = (label, head, rows) => html("div", { class: "eam-scroll", tabindex: 0, role: "region",
     "aria-label": label },
   html("table", {}, html("thead", {}, html("tr", {}, head.map((name) => html("th", { scope: "col" }, name)))),
@@ -126,10 +140,6 @@
         const { name, text } = eam.lab.example;
         start(new TextEncoder().encode(text), name);
       }));
-    for (const kind of ["dragenter", "dragover"]) {
-      zone.addEventListener(kind, (event) => { event.preventDefault(); zone.classList.add("eam-over"); });
-    }
-    zone.addEventListener("dragleave", () => zone.classList.remove("eam-over"));
     const take = async (files) => {
       if (!files?.length) return;
       try {
@@ -141,11 +151,17 @@
         ask(error);
       }
     };
-    zone.addEventListener("drop", (event) => {
-      event.preventDefault();
-      zone.classList.remove("eam-over");
-      take(event.dataTransfer.files);
-    });
+    // Anywhere: a browser would leave the page for a file that is dropped beside the zone.
+    const ended = new AbortController();
+    for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
+      document.addEventListener(kind, (event) => {
+        if (!event.dataTransfer?.types.includes("Files")) return;
+        event.preventDefault();
+        const over = kind === "dragleave" ? event.relatedTarget !== null : kind !== "drop";
+        zone.classList.toggle("eam-over", over);
+        if (kind === "drop") take(event.dataTransfer.files);
+      }, { signal: ended.signal });
+    }
     input.addEventListener("change", () => { take(input.files); input.value = ""; });
 
     const start = (bytes, name) => read({ bytes, name, options: {} });
@@ -322,7 +338,7 @@
             Object.entries(files).map(([name, text]) =>
               eam.button(`Save ${name}`, () => eam.lab.save(name, text))),
             eam.button("Save analysis.py", () => eam.lab.save("analysis.py", python)),
-            eam.button("Copy the Python", () => navigator.clipboard?.writeText(python))),
+            eam.lab.copier("Copy the Python", code)),
           code));
       results.dataset.seconds = seconds.toFixed(2);
     };
@@ -345,5 +361,6 @@
 
     el.replaceChildren(html("section", { class: "eam-widget eam-lab", "aria-label": "The lab" },
       choice.node, zone, problem, status, progress, report, results));
+    return () => ended.abort();
   };
 })();

@@ -169,7 +169,7 @@
       } catch (error) {
         say(error.message);
       }
-      pause();
+      if (phase === "loading") pause();
     };
     stage.addEventListener("keydown", (event) => {
       if (event.key in KEYS) { event.preventDefault(); if (!event.repeat) respond(KEYS[event.key], event); }
@@ -179,12 +179,13 @@
         begin();
       }
     });
+    const ended = new AbortController();
     document.addEventListener("visibilitychange", () => {
       if (document.hidden) away("You were away: that trial does not count, the others are kept.");
-    });
+    }, { signal: ended.signal });
     globalThis.addEventListener("blur", () => {
       away("You were away: that trial does not count, the others are kept.");
-    });
+    }, { signal: ended.signal });
 
     // ---------------------------------------------------------------------------- your posterior
 
@@ -253,5 +254,6 @@
       choice.node, options, stage, sides, html("div", { class: "eam-buttons" }, go, next), status,
       progress, results));
     requestAnimationFrame(cross);  // in the ink that the page has by then
+    return () => { ended.abort(); clearTimeout(timer); current = null; phase = "idle"; };
   };
 })();
