@@ -143,18 +143,15 @@ def test_simulated_studies_have_the_design_of_the_study(monkeypatch):
     assert not np.array_equal(seen[1].trials, seen[2].trials)
 
 
-def test_a_newton_step_adds_up_slopes_of_the_likelihood(workflow):
+def test_excess_scores_are_slopes_of_the_likelihood(workflow):
     """Of 12 groups of 20 people: the network's against differences of the exact log likelihood."""
-    size, h = 20, 0.02
-    study = el.simulate(el.EAM, 240, seed=4, group=dict(zip(PRIOR.names, PRIOR.means, strict=True)))
+    size, h, at = 20, 0.02, dict(zip(PRIOR.names, PRIOR.means, strict=True))
+    study = el.simulate(el.EAM, 240, seed=4, group=at)
     draws = el.compose(workflow, study, num_samples=200, seed=1, group_size=size, check=False)
-    point, z = draws.array.mean(axis=0), PRIOR.standardize(draws.array)
-    each = certificate._newton_means(workflow, draws, draws.summaries[:, None])
-    scores = np.linalg.solve(np.cov(z.T), (PRIOR.standardize(each) - z.mean(axis=0)).T).T / 12
-    both = certificate._newton_means(workflow, draws, draws.summaries[None, :2])[0]
-    np.testing.assert_allclose(both, each[:2].mean(axis=0), atol=1e-4)  # as if they were twelve
+    z = PRIOR.standardize(draws.array)
+    scores = certificate._excess_scores(workflow, z, draws.summaries)
     steps = np.concatenate([np.eye(DIM), -np.eye(DIM)]) * h
-    around = PRIOR.to_dict(point + steps * PRIOR.sds)
+    around = PRIOR.to_dict(draws.array.mean(axis=0) + steps * PRIOR.sds)
     slopes = []
     for i in range(0, 240, size):
         up, down = log_likelihood(study[i : i + size], el.EAM, around).reshape(2, DIM)
@@ -163,24 +160,55 @@ def test_a_newton_step_adds_up_slopes_of_the_likelihood(workflow):
     assert np.sqrt(np.mean(off**2)) < 0.35  # of their spread over groups
 
 
-def test_a_shift_of_the_draws_is_seen_in_the_scores(workflow):
-    """By two composed sds, of one parameter: the forecast says so, and of no other."""
+def test_scores_say_of_draws_that_are_elsewhere_that_they_do_not_know(workflow):
     study = el.simulate(el.EAM, 600, seed=4)
     draws = el.compose(workflow, study, num_samples=200, seed=1, check=False)
-    values, shift = dict(draws), np.zeros(DIM)
-    values["mu_log_alpha"] = values["mu_log_alpha"] + 2 * draws.sd["mu_log_alpha"]
-    shift[PRIOR.names.index("mu_log_alpha")] = 2.0
+    values = dict(draws)
+    values["mu_log_alpha"] = values["mu_log_alpha"] + 3 * draws.sd["mu_log_alpha"]
     moved = el.Draws(
-        values, model=el.EAM, settings=draws.settings, summaries=draws.summaries,
-        diagnostics=draws.diagnostics,
+        values, model=el.EAM, settings=draws.settings, summaries=draws.summaries
     )  # fmt: skip
-    how = {"method": "score", "n_studies": 60, "seed": 2, "progress": False}
-    found = [el.certify(workflow, d, study, **how).table for d in (draws, moved)]
-    seen = found[1]["bias"] - found[0]["bias"]
-    np.testing.assert_allclose(seen, shift, atol=0.5)
-    assert np.abs(found[0]["bias"]).max() < 1.0
+    how = {"method": "score", "n_studies": 40, "seed": 2, "progress": False}
+    before, after = (el.certify(workflow, d, study, **how).table for d in (draws, moved))
+    assert (before["bias_se"] < 0.7).all() and np.abs(before["bias"]).max() < 1.0
+    assert after["bias_se"]["mu_log_alpha"] > 1.5
+    assert abs(after["bias"]["mu_log_alpha"]) < 2 * after["bias_se"]["mu_log_alpha"]
     with pytest.raises(ValueError, match="draws: scores need their .summaries"):
         el.certify(workflow, el.Draws(values, settings=draws.settings), study, **how)
+
+
+def test_scores_of_gaussian_groups_tell_bias_error_and_width(monkeypatch):
+    """Excess scores with a known mean and covariance: all that is said has a closed form."""
+    n_groups, rng, asked = 8, np.random.default_rng(3), []
+    wanted, information = np.linspace(-1.0, 1.0, DIM), np.linspace(1.0, 4.0, DIM)
+    left = np.linspace(3.0, 0.0, DIM)  # sum of the study's own scores, the prior's included
+
+    def excess(workflow, z, summaries):
+        asked.append(len(summaries))
+        if len(asked) == 1:
+            return np.tile((z.mean(axis=0) + left) / n_groups, (n_groups, 1))
+        return wanted + rng.standard_normal((len(summaries), DIM)) * np.sqrt(information)
+
+    monkeypatch.setattr(certificate, "_excess_scores", excess)
+    monkeypatch.setattr(
+        certificate, "summarize_groups", lambda _, blocks: np.zeros((sum(map(len, blocks)), 3))
+    )
+    values = PRIOR.means + 0.1 * PRIOR.sds * rng.standard_normal((300, DIM))
+    draws = el.Draws(
+        dict(zip(PRIOR.names, values.T, strict=True)), model=el.EAM, settings={"group_size": 1},
+        summaries=np.zeros((n_groups, 3)),
+    )  # fmt: skip
+    study = el.Study([[[1, 0.5]] * 3] * n_groups)
+    found = el.certify(Workflow(), draws, study, method="score", n_studies=300, seed=1).table
+    assert sum(asked) == n_groups * 301
+    precision = n_groups * information + 1.0
+    unit = np.array([draws.sd[k] for k in PRIOR.names]) / PRIOR.sds
+    off = n_groups * wanted / precision / unit
+    chance = np.sqrt(n_groups * information / 300) / precision / unit
+    np.testing.assert_allclose(found["sd_ratio"], unit * np.sqrt(precision), rtol=0.1)
+    assert np.abs((found["bias"] - off) / chance).max() < 4.0  # 7: by chance once in 2,000
+    told = np.sqrt(chance**2 + 0.25**2 + (left / precision / unit) ** 2)
+    np.testing.assert_allclose(found["bias_se"], told, rtol=0.1)
 
 
 def test_scores_need_only_the_design_and_a_part_of_many_groups(workflow, monkeypatch):
@@ -202,8 +230,10 @@ def test_scores_need_only_the_design_and_a_part_of_many_groups(workflow, monkeyp
     part = el.certify(workflow, draws, study, **how)
     assert all(design == study.n_trials[:20].tolist() for design in designs)
     assert part.table["bias_se"].median() > found.table["bias_se"].median()
-    # The study itself knows as much as before.
     np.testing.assert_allclose(part.table["sd_ratio"], found.table["sd_ratio"], rtol=0.5)
+    with pytest.raises(ValueError, match="n_studies must be .* 60"):
+        one = el.compose(workflow, study, num_samples=50, seed=1, check=False)
+        el.certify(workflow, one, study, method="score", n_studies=59)
 
 
 def test_a_study_larger_than_a_batch_is_simulated_whole(pretend, monkeypatch):
@@ -216,7 +246,7 @@ def test_a_study_larger_than_a_batch_is_simulated_whole(pretend, monkeypatch):
     "options",
     [
         *({"n_studies": 3}, {"rounds": 0}, {"n_studies": True}, {"until": 0.0}),
-        {"method": "scores"},
+        *({"method": "scores"}, {"rounds": 3, "method": "score"}),
     ],
 )
 def test_counts_that_cannot_work_are_refused(options):

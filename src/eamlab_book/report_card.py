@@ -469,9 +469,14 @@ MODEL_GRADES = {
 
 @dataclass(frozen=True)
 class CertificateSettings:
-    """What made the certificates of the stratified studies, composed as recommended."""
+    """What made the certificates of the stratified studies, composed as recommended.
+
+    ``n_studies`` are simulated and composed; ``scored``, or as many as have 60 groups, are for the
+    forecast by excess scores.
+    """
 
     n_studies: int = 60
+    scored: int = 20
     rounds: int = 2
     num_samples: int = 200
     seed: int = 5_600_000

@@ -18,16 +18,16 @@ estimate does not move with the truth, :math:`I + B` is small and V says so. The
 mean knows more of the data than m, and scatters around :math:`\hat\eta`: with the variance by which
 V exceeds the composed one, and with a quarter of a composed sd that no simulation tells.
 
-A quicker second opinion needs no compositions. Were the posteriors :math:`q_g` of the groups right,
-their *excess scores* :math:`\nabla \log q_g(\eta) - \nabla \log p(\eta)` would be the scores of the
-likelihood: zero on average over data from :math:`\eta` itself (Bartlett's identity). They are not
-quite, and lightly trained ones not at all. So they are calibrated, too: m is then one Newton step
-from the composed mean c, by the sum of all groups' scores there and the composed covariance C,
+A quicker second opinion needs no compositions. Were a group's posterior q right, its *excess
+score* :math:`e = \nabla \log q(\eta \mid Y) - \nabla \log p(\eta)` would be the score of the
+likelihood, whose mean over data from :math:`\eta` itself is zero (Bartlett's identity) and whose
+covariance is a group's Fisher information F. So groups are simulated at the composed mean, and
+where their mean excess score is :math:`\bar e`, in prior z-scores, G groups' scores are off by
 
-.. math:: m = c + C \sum_g \left[ \nabla \log q_g(c) - \nabla \log p(c) \right],
+.. math:: (G F + I)^{-1} G \bar e, \qquad \text{with the width} \quad (G F + I)^{-1/2}.
 
-of the study and of the simulated ones, and the same regression says what m tells. Scores add up, so
-that a part of a very large study is enough to simulate.
+That says as much of the composed posterior as its mean is where the study's own scores, and the
+prior's, add up to zero: the Newton step from the one to the other is part of the standard error.
 
 References
 ----------
@@ -38,6 +38,7 @@ Beaumont, Zhang & Balding (2002), *Genetics* 162, 2025-2035, for the regression;
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,13 +65,14 @@ __all__ = ["LEAST", "Certificate", "certify"]
 FloatArray = NDArray[np.float64]
 
 _REACH = 1.5  # sds of the composed posterior at which studies are simulated
-_LOG_SNR = 7.0  # at which scores are taken: noise narrower than any group's posterior
+_LOG_SNR = 9.0  # at which scores are taken: noise narrower than any group's posterior
 _SLOPE_SD = 0.3  # prior sd of the entries of B, in units of the composed sds
 _UNTOLD = 0.25
 """Sd, in composed sds, of exact means around what composed means can tell, although the widths
 agree. Chosen on the graded studies of 10 and 100 people; those of more had no say."""
 LEAST = 20
 """Simulated studies of a first round, and draws; a regression needs more than parameters."""
+_GROUPS = 60  # whose scores tell a covariance
 _A_FEW = 5  # simulated studies between two looks at how sure the forecast is
 _BATCH_TRIALS = 3_000_000  # simulated at once: bounds the memory at about 0.1 GB
 
@@ -146,13 +148,13 @@ def certify(
     study : Study or Terms
         What they are draws for: simulated studies have as many people with as many trials.
     method : {"composition", "score"}
-        What is known of a simulated study: its composed mean, or the sum of its groups' excess
-        scores at the composed mean of the draws, which is quicker. For scores at most 3,000,000
-        trials of a study are simulated.
+        Whether to compose the simulated studies, or to average their groups' excess scores, which
+        is quicker. For scores at most 3,000,000 trials of a study are simulated.
     n_studies : int, default 60
-        Studies to simulate, in all rounds together.
+        Studies to simulate, in all rounds together: 20 at least, of scores as many as have 60
+        groups. The chance in a forecast by scores is 1 / sqrt(n_studies) composed sds.
     rounds : int, default 2
-        Each round simulates around where the one before it found the parameters.
+        Each round simulates around where the one before it found the parameters. Of compositions.
     num_samples : int, default 32
         Draws of each study that is composed; only their mean counts.
     correct : bool, default False
@@ -194,41 +196,39 @@ def certify(
         raise ValueError(f"method must be 'composition' or 'score', got {method!r}.")
     check_count("n_studies", n_studies, LEAST)
     check_count("rounds", rounds)
+    if method == "score" and (rounds, num_samples) != (2, 32):
+        raise ValueError("method='score' composes nothing: leave out rounds and num_samples.")
     mean, cov = values.mean(axis=0), np.cov(values.T)
     sd, rng = np.sqrt(np.diag(cov)), generator(seed)
-    points, means = np.empty((0, len(mean))), np.empty((0, len(mean)))
-    center, said, trials, share = mean, mean, study.n_trials, 1.0
-    if method == "score":
-        if draws.summaries is None:
-            raise ValueError("draws: scores need their .summaries; pass those of eamlab.compose.")
-        said = _newton_means(workflow, draws, draws.summaries[None])[0]
-        sizes = group_sizes(draws.settings["group_size"], len(study), trained_sizes(workflow))
-        ends = np.cumsum(trials)[np.cumsum(sizes) - 1]
-        kept = max(1, int(np.searchsorted(ends, _BATCH_TRIALS, side="right")))
-        sizes, share = sizes[:kept], kept / len(sizes)
-        trials = trials[: sum(sizes)]
     bar = tqdm(total=n_studies, desc="certifying", delay=2.0, disable=progress is False)
-    with bar:
+
+    def late() -> bool:
+        return time_limit is not None and time.monotonic() - start > time_limit
+
+    if method == "score":
+        center, width, chance, untold, made = _by_scores(
+            workflow, draws, study, n_studies, until, late, bar, rng
+        )
+    else:
+        points, means = np.empty((0, len(mean))), np.empty((0, len(mean)))
+        center = mean
         for count in np.diff(np.linspace(0, n_studies, rounds + 1).astype(int)):
             z = rng.standard_normal((count, len(mean)))
             new = center + _REACH * z @ np.linalg.cholesky(cov).T
-            n_parts, sure = min(count, -(-count * int(trials.sum()) // _BATCH_TRIALS)), False
+            n_parts, sure = min(count, -(-count * study.n_trials.sum() // _BATCH_TRIALS)), False
             if until is not None:
                 n_parts = max(n_parts, count // _A_FEW)
             for part in np.array_split(new, n_parts):
-                late = time_limit is not None and time.monotonic() - start > time_limit
-                if len(points) >= LEAST and (late or sure):
+                if len(points) >= LEAST and (late() or sure):
                     break
-                if method == "score":
-                    measured = _scored_means(workflow, draws, trials, sizes, part, rng)
-                else:
-                    measured = _composed_means(workflow, draws, study, part, num_samples, rng)
-                points, means = np.vstack([points, part]), np.vstack([means, measured])
+                composed = _composed_means(workflow, draws, study, part, num_samples, rng)
+                points, means = np.vstack([points, part]), np.vstack([means, composed])
                 bar.update(len(part))
                 if until is not None and len(points) >= LEAST:
-                    fitted = _fit(points, means, said, mean, sd, model, share)
-                    sure = bool(fitted[2].max() <= until)
-            center, width, chance, untold = _fit(points, means, said, mean, sd, model, share)
+                    sure = bool(_fit(points, means, mean, sd, model)[2].max() <= until)
+            center, width, chance, untold = _fit(points, means, mean, sd, model)
+        made = len(points)
+    bar.close()
     error = np.hypot(chance, untold)
     table = pd.DataFrame(
         {"bias": (mean - center) / sd, "bias_se": error, "sd_ratio": sd / width},
@@ -238,7 +238,7 @@ def certify(
     if correct:
         ratio = width / sd
         # Three standard errors of a log sd from so many studies.
-        sure_of = max(np.log(1.25), 3.0 / np.sqrt(2.0 * len(points)))
+        sure_of = max(np.log(1.25), 3.0 / np.sqrt(2.0 * made))
         stretch = np.where(np.abs(np.log(ratio)) > sure_of, ratio, 1.0)
         z = (table["bias"] / table["bias_se"]).to_numpy() ** 2
         sure = np.clip(1.0 - 1.0 / np.maximum(z, z.mean()), 0.0, 1.0)
@@ -246,7 +246,7 @@ def certify(
         columns = dict(zip(model.prior.names, moved.T, strict=True))
         how: dict[str, Any] = {"settings": draws.settings, "diagnostics": draws.diagnostics}
         corrected = Draws(columns, model=model, **how)
-    return Certificate(table, corrected, len(points), time.monotonic() - start)
+    return Certificate(table, corrected, made, time.monotonic() - start)
 
 
 def _composed_means(
@@ -267,59 +267,13 @@ def _composed_means(
     return np.stack([group_array(d, model).mean(axis=0) for d in composed])
 
 
-def _scored_means(
-    workflow: Any,
-    draws: Draws,
-    n_trials: NDArray[np.integer],
-    sizes: tuple[int, ...],
-    points: FloatArray,
-    rng: np.random.Generator,
-) -> FloatArray:
-    """Simulate a study of groups of these sizes at each of the points; return its Newton step."""
-    group, trials = model_of(workflow).prior.to_dict(points), n_trials.tolist()
-    studies = simulate(
-        model_of(workflow), len(trials), trials, seed=rng, n_studies=len(points), group=group
-    )
-    # All studies' groups of a size at once: it saves many calls.
-    blocks = zip(*(split_subjects(one.trials, sizes) for one in studies), strict=True)
-    summaries = [summarize_groups(workflow, [np.concatenate(block)]) for block in blocks]
-    split = [part.reshape(len(points), -1, part.shape[-1]) for part in summaries]
-    return _newton_means(workflow, draws, np.concatenate(split, axis=1))
-
-
-def _newton_means(workflow: Any, draws: Draws, summaries: NDArray[Any]) -> FloatArray:
-    """Return one Newton step (R, d) from the draws' mean by the scores of groups (R, G, summary).
-
-    Of fewer groups than the draws' as if they were as many.
-    """
-    prior = model_of(workflow).prior
-    z = prior.standardize(group_array(draws, model_of(workflow)))
-    n_studies, n_groups = summaries.shape[:2]
-    alpha = 1.0 / np.sqrt(1.0 + np.exp(-_LOG_SNR))
-    x = np.tile(alpha * z.mean(axis=0), (n_studies * n_groups, 1)).astype("float32")
-    level = np.full((len(x), 1), _LOG_SNR, "float32")
-    conditions = summaries.reshape(len(x), -1)
-    score = workflow.inference_network.score(x, log_snr_t=level, conditions=conditions)
-    # The prior's own score, at this level of noise, is -x.
-    excess = (alpha * (np.asarray(score) + x)).reshape(n_studies, n_groups, -1).mean(axis=1)
-    total = excess * draws.diagnostics["n_groups"]
-    return np.asarray(prior.unstandardize(z.mean(axis=0) + total @ np.cov(z.T)))
-
-
 def _fit(
-    points: FloatArray,
-    means: FloatArray,
-    said: FloatArray,
-    composed: FloatArray,
-    scale: FloatArray,
-    model: Model,
-    share: float,
+    points: FloatArray, means: FloatArray, composed: FloatArray, scale: FloatArray, model: Model
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Return where the parameters are, how widely, and two errors of the former in composed sds.
 
     The first error is the chance of the simulations, the second what no simulation tells. Regresses
-    `means` on parameters, all in composed sds around the composed mean, and reads `said`, the mean
-    of the study itself, of which the others are a `share`.
+    composed means on parameters, all in composed sds around the composed mean.
     """
     n, dim = points.shape
     x, error = (points - composed) / scale, (means - points) / scale
@@ -334,11 +288,12 @@ def _fit(
     free = max(n - used, 1.0)
     spread = rest.T @ rest / free
     a, slope = coefficients[0], np.eye(dim) + coefficients[1:].T
-    known = slope.T @ np.linalg.inv(share * spread)
+    # The composed mean is 0 in these coordinates.
+    known = slope.T @ np.linalg.inv(spread)
     prior_mean = (model.prior.means - composed) / scale
     prior = np.diag((scale / model.prior.sds) ** 2)
     covariance = np.linalg.inv(prior + known @ slope)
-    mean = covariance @ (prior @ prior_mean + known @ ((said - composed) / scale - a))
+    mean = covariance @ (prior @ prior_mean - known @ a)
     here = np.r_[1.0, mean]
     gain = covariance @ known
     error_cov = gain @ (spread * (here @ inverse @ here)) @ gain.T
@@ -346,3 +301,62 @@ def _fit(
     scatter = np.maximum(np.diag(covariance) * (1.0 - np.sqrt(2.0 / free)) - 1.0, 0.0)
     chance, untold = np.sqrt(np.diag(error_cov)), np.sqrt(scatter + _UNTOLD**2)
     return composed + scale * mean, scale * np.sqrt(np.diag(covariance)), chance, untold
+
+
+def _by_scores(
+    workflow: Any,
+    draws: Draws,
+    study: Study | Terms,
+    n_studies: int,
+    until: float | None,
+    late: Callable[[], bool],
+    bar: Any,
+    rng: np.random.Generator,
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, int]:
+    """Return what `_fit` does, from excess scores, and how many studies were simulated."""
+    if draws.summaries is None:
+        raise ValueError("draws: scores need their .summaries; pass those of eamlab.compose.")
+    model, n_groups = model_of(workflow), len(draws.summaries)
+    check_count("n_studies", n_studies, -(-_GROUPS // n_groups))
+    z = model.prior.standardize(group_array(draws, model))
+    at = {k: float(v.mean()) for k, v in draws.items()}
+    sizes = group_sizes(draws.settings["group_size"], len(study), trained_sizes(workflow))
+    ends = np.cumsum(study.n_trials)[np.cumsum(sizes) - 1]
+    sizes = sizes[: max(1, int(np.searchsorted(ends, _BATCH_TRIALS, side="right")))]
+    trials = study.n_trials[: sum(sizes)].tolist()
+    at_once = max(1, _BATCH_TRIALS // sum(trials))
+    if until is not None:
+        at_once = min(at_once, _A_FEW)
+    own, unit = _excess_scores(workflow, z, draws.summaries), z.std(axis=0, ddof=1)
+    scores, made = np.empty((0, z.shape[1])), 0
+    while made < n_studies:
+        count = min(at_once, n_studies - made)
+        studies = simulate(model, len(trials), trials, seed=rng, n_studies=count, group=at)
+        blocks = zip(*(split_subjects(one.trials, sizes) for one in studies), strict=True)
+        # All studies' groups of a size at once: it saves many calls.
+        summaries = summarize_groups(workflow, [np.concatenate(block) for block in blocks])
+        scores = np.vstack([scores, _excess_scores(workflow, z, summaries)])
+        made += count
+        bar.update(count)
+        information = n_groups * np.cov(scores.T)
+        covariance = np.linalg.inv(information + np.eye(len(unit)))
+        chance_cov = covariance @ (n_groups / len(scores) * information) @ covariance
+        chance = np.sqrt(np.diag(chance_cov)) / unit
+        sure = until is not None and chance.max() <= until
+        if made >= LEAST and len(scores) >= _GROUPS and (sure or late()):
+            break
+    off = covariance @ (n_groups * scores.mean(axis=0))
+    step = covariance @ (own.sum(axis=0) - z.mean(axis=0))
+    center = model.prior.unstandardize(z.mean(axis=0) - off)
+    width = model.prior.sds * np.sqrt(np.diag(covariance))
+    return center, width, chance, np.hypot(_UNTOLD, step / unit), made
+
+
+def _excess_scores(workflow: Any, z: FloatArray, summaries: NDArray[Any]) -> FloatArray:
+    """Return the excess scores (G, d) of groups at the mean of draws z (S, d), of z-scores."""
+    alpha = 1.0 / np.sqrt(1.0 + np.exp(-_LOG_SNR))
+    x = np.tile(alpha * z.mean(axis=0), (len(summaries), 1)).astype("float32")
+    level = np.full((len(x), 1), _LOG_SNR, "float32")
+    score = workflow.inference_network.score(x, log_snr_t=level, conditions=summaries)
+    # The prior's own score, at this level of noise, is -x.
+    return np.asarray(alpha * (np.asarray(score) + x))

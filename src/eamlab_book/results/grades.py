@@ -204,9 +204,10 @@ def forecast_by_scores(
     study = graded(workshop, settings.keys, key["J"], key["study"])
     workflow = workshop.network("global")
     draws = compose(workflow, study, num_samples=settings.num_samples, seed=1, check=False)
+    n_studies = max(settings.scored, 60 // draws.diagnostics["n_groups"])
     found = certify(
-        workflow, draws, study, method="score", n_studies=settings.n_studies,
-        rounds=settings.rounds, seed=settings.seed + key["study"], progress=False,
+        workflow, draws, study, method="score", n_studies=n_studies,
+        seed=settings.seed + key["study"], progress=False,
     )  # fmt: skip
     parameters = {}
     for name, forecast in found.table.iterrows():
