@@ -248,6 +248,17 @@ def test_a_forecast_holds_within_its_90_percent_interval(monkeypatch):
     assert holds == pytest.approx(stats.norm.ppf(0.95) / 3.0, abs=2e-3)
 
 
+def test_both_forecasts_are_held_against_the_truth(monkeypatch):
+    """One misses by a standard error, the other by two of its own."""
+    frame = pd.DataFrame({"true": [0.3, -0.4], "bias": [0.5, -0.6], "bias_se": 0.2, "J": 10})
+    frame = frame.assign(score=[0.7, 0.0], score_se=0.2, score_seconds=[1.0, 3.0])
+    monkeypatch.setattr(grades, "certificate_frame", lambda: frame)
+    row = grades.forecast_table().loc[10]
+    assert row["true"] == pytest.approx(np.sqrt(0.125))
+    assert row["compositions"] == pytest.approx(0.2) and row["scores"] == pytest.approx(0.4)
+    assert (row["compositions hold"], row["scores hold"], row["seconds"]) == (1.0, 0.0, 2.0)
+
+
 def test_grades_of_a_model_tell_medians_and_tails(monkeypatch):
     """Five studies; one parameter is twice as far off as the other, and one study too wide."""
     rows = [
