@@ -150,6 +150,7 @@ def test_quick_questions_and_length(file):
         assert len(options) >= 3
         assert sum(text.startswith("Yes") for _, text in options) == 1
         assert all(len(text) > 20 for _, text in options)
+    assert "check(id, answer)`, numbers with three digits" in section
     assert len(prose(source).split()) <= MOST_WORDS
 
 
@@ -505,6 +506,31 @@ def test_three_digits_are_enough_and_two_are_not_called_wrong(exercise):
     for digits in (1, 2):
         feedback = check(exercise.id, rounded(exercise, digits))
         assert feedback.correct or feedback.message.startswith("Right as far as it goes")
+
+
+def test_few_digits_beside_right_ones_are_not_called_wrong():
+    """Two decimals, and many digits of the first number only, where the others are right as well.
+
+    The answers in pages are judged alike: `test_the_page_says_what_the_check_says`.
+    """
+    for exercise in NUMERIC:
+        right = np.asarray(normalized(exercise, exercise.expected(), exercise.expected()))
+        mixed = rounded(exercise, 2)
+        mixed.flat[0] = right.flat[0]
+        two = right.round(2) if np.abs(right).max() > 0.01 else mixed
+        for answer in (mixed, two):
+            feedback = check(exercise.id, answer)
+            assert feedback.correct or feedback.message.startswith("Right as far as it goes")
+
+
+def test_two_decimals_beside_a_wrong_number_are_not_called_off():
+    right = exercises()["9.4"].expected()
+    two = {name: round(value, 2) for name, value in right.items()}
+    first, *_ = two
+    assert check("9.4", two | {first: 2.2 * right[first]}).message == (
+        f"Not yet: {first} is too large."
+    )
+    assert not check("9.4", dict.fromkeys(two, 0.0)).message.startswith("Right")
 
 
 def test_known_mistakes_are_known_with_two_digits_too():
