@@ -734,6 +734,12 @@ def test_an_answer_must_not_be_usable_by_accident():
 VARIED = [e.id for e in ALL if e.vary]
 
 
+def test_the_guide_names_the_exercises_with_variants():
+    guide = (BOOK / "instructors_guide.md").read_text(encoding="utf-8")
+    (named,) = re.findall(r"Exercises ([\d., and\n]+) have\s+variants", guide)
+    assert re.findall(r"\d+\.\d", named) == VARIED
+
+
 @pytest.mark.parametrize("id", VARIED)
 def test_variants_have_their_own_numbers_and_the_same_mistakes(id):
     as_printed = exercises()[id].expected()
@@ -755,12 +761,34 @@ def test_a_variant_can_be_solved_from_its_text():
     assert check("7.3", (float(people) ** 2 - float(unknown) ** 2) ** 0.5, variant=3)
     nu, alpha = re.findall(r"0\.\d\d", question("1.1", variant=3))
     assert check("1.1", {"nu": float(nu) / 0.1, "alpha": float(alpha) / 0.1}, variant=3)
+    told = {
+        id: [float(x) for x in re.findall(r"-?\d+(?:\.\d+)?", question(id, variant=3))]
+        for id in VARIED
+    }
+    *groups, _, _ = told["4.1"]  # the prior
+    means, precisions = np.array(groups[::2]), np.array(groups[1::2]) ** -2.0
+    total = precisions.sum() - 2
+    assert check("4.1", [precisions @ means / total, total**-0.5], variant=3)
+    raw, mean, sd, _ = told["9.4"]
+    low, high = np.exp([mean - 1.96 * sd, mean + 1.96 * sd])
+    assert check("9.4", [el.beta_from_raw(raw), low, high], variant=3)
+    assert check("10.2", np.hypot(*told["10.2"]), variant=3)
+    pupils, mean, mu, tau, sigma = told["11.2"]
+    precision = pupils / sigma**2 + tau**-2
+    mean = (mean * pupils / sigma**2 + mu / tau**2) / precision
+    assert check("11.2", [mean, precision**-0.5], variant=3)
+    mean, sd, bias, _, ratio = told["11.4"]
+    assert check("11.4", [mean - bias * sd, sd / ratio], variant=3)
 
 
 @pytest.mark.parametrize(
     ("id", "variant", "words"),
     [
-        ("1.2", 1, "exercise 1.2 has no variants; these have: 1.1, 2.5, 7.3."),
+        (
+            "1.2",
+            1,
+            "exercise 1.2 has no variants; these have: 1.1, 2.5, 4.1, 7.3, 9.4, 10.2, 11.2, 11.4.",
+        ),
         ("1.1", -1, "variant must be a whole number, 0 or more, got -1."),
         ("1.1", 1.5, "variant must be a whole number, 0 or more, got 1.5."),
         ("1.1", "7", "variant must be a whole number, 0 or more, got '7'."),
