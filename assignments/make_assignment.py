@@ -112,21 +112,30 @@ def make(name: str, course: Path) -> Path:
 def autograde(name: str, course: Path) -> Path:
     """Grade the submissions one by one and write the table of points; return its path.
 
-    A submission that cannot be graded costs nobody else anything: its row says why.
+    Whatever lies in ``submitted`` has a row. A submission that cannot be graded costs nobody else
+    anything: its row says why. The table is written after each row.
     """
     if find_spec("nbgrader") is None:
         raise RuntimeError(MISSING)
     course, rows = course.resolve(), []
-    for folder in sorted((course / "submitted").glob(f"*/{name}")):
-        rows.append({"student": folder.parent.name, **graded_alone(folder, course)})
-        print(" ".join(f"{column}: {rows[-1][column]}" for column in COLUMNS), flush=True)
     table = course / f"grades-{name}.csv"
+    write_table(table, rows)
+    for found in sorted((course / "submitted").glob("[!.]*")):
+        rows.append({"student": found.name, **graded_alone(found / name, course)})
+        print(" ".join(f"{column}: {rows[-1][column]}" for column in COLUMNS), flush=True)
+        write_table(table, rows)
+    return table
+
+
+def write_table(table: Path, rows: list[dict[str, object]]) -> None:
+    """Write the rows, or leave the table as it is."""
     columns = dict.fromkeys([*COLUMNS, *(column for row in rows for column in row)])
-    with table.open("w", encoding="utf-8", newline="") as file:
+    unfinished = table.with_suffix(".part")
+    with unfinished.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
-    return table
+    unfinished.replace(table)
 
 
 def graded_alone(folder: Path, course: Path) -> dict[str, object]:
@@ -137,8 +146,8 @@ def graded_alone(folder: Path, course: Path) -> dict[str, object]:
         limit = f"--ExecutePreprocessor.timeout={CELL_LIMIT}"
         grader(course, "autograde", name, "--force", f"--student={student}", limit)
         points, of, by_hand = points_of(name, student, course)
-    except (RuntimeError, ValueError) as error:
-        status = f"not graded: {reason(str(error))}"
+    except Exception as error:  # whatever is wrong with this one, the others are graded
+        status = f"not graded: {reason(str(error) or repr(error))}"
         return {"status": status, "total": "", "of": "", "needs a person": "all of it"}
     person += suspicious(notebook) + by_hand
     total = sum(points.values())
@@ -164,6 +173,11 @@ def handed_in(folder: Path) -> tuple[NotebookNode, list[str]]:
         If there is none, or more than one, or it cannot be read.
     """
     found, wanted = sorted(folder.glob("*.ipynb")), folder / f"{folder.name}.ipynb"
+    if not folder.is_dir():
+        student, place = folder.parent, f"submitted/STUDENT/{folder.name}/"
+        elsewhere = [student] if student.is_file() else sorted(student.rglob("*.ipynb"))
+        names = ", ".join(str(path.relative_to(student.parent)) for path in elsewhere) or "nothing"
+        raise ValueError(f"it belongs in {place}, found: {names}.")
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
         raise ValueError(f"one notebook is expected in the folder, found: {names}.")
@@ -173,10 +187,12 @@ def handed_in(folder: Path) -> tuple[NotebookNode, list[str]]:
     except Exception as error:  # whatever a broken file makes of it
         why = str(error).partition(":")[0].splitlines()[0]
         raise ValueError(f"{found[0].name} is no whole notebook ({why}).") from None
-    if found[0] == wanted:
-        return notebook, []
-    found[0].rename(wanted)
-    return notebook, [f"was handed in as {found[0].name}"]
+    if found[0] != wanted:
+        found[0].rename(wanted)
+        notebook.metadata["handed_in_as"] = found[0].name  # known when it is graded again, too
+        nbformat.write(notebook, wanted)
+    was = notebook.metadata.get("handed_in_as")
+    return notebook, [f"was handed in as {was}"] if was else []
 
 
 def suspicious(notebook: NotebookNode) -> list[str]:

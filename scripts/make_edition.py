@@ -158,6 +158,7 @@ def edition_files(
     book = root / "book"
     used = {book / place for name in names for place in PICTURES.findall(made[name])}
     used |= set((book / "data").glob("*"))  # small, and chapters may read any of it
+    used -= {book / "data" / "hosted.json"} if edition == "student" else set()  # for the guide
     files = {p.relative_to(book).as_posix(): p.read_bytes() for p in used if p.is_file()}
     files |= {f"{name}.{ending}": written[name].encode() for name in names}
     files["README.md"] = README.format(edition=edition, about=ABOUT[edition]).encode()

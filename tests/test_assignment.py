@@ -202,6 +202,44 @@ def test_code_that_reaches_for_the_checks_is_shown_to_a_person(code, word):
     assert maker().suspicious(nbformat.v4.new_notebook(cells=[cell])) == []
 
 
+def test_every_entry_has_a_row_and_an_interruption_keeps_those_that_are_done(tmp_path, monkeypatch):
+    """The grader itself is a stand-in here."""
+    files = ["ann/one_mind/one_mind (1).ipynb", "bea/one_mind/one_mind.ipynb", "gil/one_mind.ipynb"]
+    files += ["hal/One_Mind/one_mind.ipynb", "loose.ipynb", "zoe/one_mind/one_mind.ipynb"]
+    for name in files:
+        (tmp_path / "submitted" / name).parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(nbformat.v4.new_notebook(), tmp_path / "submitted" / name)
+    (tmp_path / "submitted" / "ida").mkdir()
+    (tmp_path / "submitted" / ".DS_Store").touch()
+    stops: list[BaseException] = [OSError("disk full"), KeyboardInterrupt()]
+
+    def grader(course, command, name, *options):
+        if "--student=bea" in options or "--student=zoe" in options:
+            raise stops.pop(0)
+
+    monkeypatch.setattr(maker(), "find_spec", lambda name: True)
+    monkeypatch.setattr(maker(), "grader", grader)
+    monkeypatch.setattr(maker(), "points_of", lambda *given: ({"test_bridge": 2.0}, 25.0, []))
+    with pytest.raises(KeyboardInterrupt):
+        maker().autograde("one_mind", tmp_path)
+    found = grades(tmp_path)
+    assert list(found) == ["ann", "bea", "gil", "hal", "ida", "loose.ipynb"]
+    assert found["ann"]["total"] == "2.0"
+    assert found["bea"]["status"] == "not graded: disk full"
+    for student, words in {
+        "gil": "gil/one_mind.ipynb",
+        "hal": "hal/One_Mind/one_mind.ipynb",
+        "ida": "nothing",
+        "loose.ipynb": "loose.ipynb",
+    }.items():
+        said = f"not graded: it belongs in submitted/STUDENT/one_mind/, found: {words}."
+        assert found[student]["status"] == said
+    stops += [OSError(), OSError()]
+    again = grades(maker().autograde("one_mind", tmp_path).parent)
+    assert len(again) == 7 and again["ann"] == found["ann"]
+    assert found["ann"]["needs a person"] == "was handed in as one_mind (1).ipynb"
+
+
 # --------------------------------------------------------------------------------------------------
 # With the grader
 # --------------------------------------------------------------------------------------------------
@@ -242,6 +280,9 @@ def course(tmp_path_factory):
     broken = folder / "submitted" / "truncated" / "one_mind" / "one_mind.ipynb"
     broken.write_text(broken.read_text(encoding="utf-8")[:4000], encoding="utf-8")
     (folder / "submitted" / "empty" / "one_mind").mkdir(parents=True)
+    for name in ("gil/one_mind.ipynb", "hal/One_Mind/one_mind.ipynb"):
+        (folder / "submitted" / name).parent.mkdir(parents=True)
+        nbformat.write(release, folder / "submitted" / name)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(maker(), "CELL_LIMIT", 20)
         maker().autograde("one_mind", folder)
@@ -311,9 +352,11 @@ def test_the_grader_gives_the_points_that_are_due(course):
 @pytest.mark.slow
 def test_two_assignments_in_a_folder_have_a_table_each(course):
     table = grades(course, "real_people")
-    assert {k: float(row["total"]) for k, row in table.items()} == {"late": 0, "right": AUTOMATIC}
+    totals = {k: float(row["total"]) for k, row in table.items() if row["status"] == "graded"}
+    assert totals == {"late": 0, "right": AUTOMATIC}
     assert table["right"]["needs a person"] == "written_reply"
-    assert len(grades(course)) == 12
+    assert table["fay"]["status"].endswith("found: fay/one_mind/one_mind.ipynb.")
+    assert len(grades(course)) == 14
 
 
 @pytest.mark.slow
@@ -324,6 +367,8 @@ def test_a_bad_submission_costs_nobody_else_and_says_what_it_is(course):
         "truncated": "no whole notebook",
         "empty": "found: none",
         "dying": "kernel died",
+        "gil": "found: gil/one_mind.ipynb",
+        "hal": "found: hal/One_Mind/one_mind.ipynb",
     }.items():
         row = table[student]
         assert row["status"].startswith("not graded: ") and words in row["status"], row

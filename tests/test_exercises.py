@@ -150,6 +150,7 @@ def test_quick_questions_and_length(file):
         assert len(options) >= 3
         assert sum(text.startswith("Yes") for _, text in options) == 1
         assert all(len(text) > 20 for _, text in options)
+    assert "check(id, answer)`, numbers with three digits" in section
     assert len(prose(source).split()) <= MOST_WORDS
 
 
@@ -507,6 +508,31 @@ def test_three_digits_are_enough_and_two_are_not_called_wrong(exercise):
         assert feedback.correct or feedback.message.startswith("Right as far as it goes")
 
 
+def test_few_digits_beside_right_ones_are_not_called_wrong():
+    """Two decimals, and many digits of the first number only, where the others are right as well.
+
+    The answers in pages are judged alike: `test_the_page_says_what_the_check_says`.
+    """
+    for exercise in NUMERIC:
+        right = np.asarray(normalized(exercise, exercise.expected(), exercise.expected()))
+        mixed = rounded(exercise, 2)
+        mixed.flat[0] = right.flat[0]
+        two = right.round(2) if np.abs(right).max() > 0.01 else mixed
+        for answer in (mixed, two):
+            feedback = check(exercise.id, answer)
+            assert feedback.correct or feedback.message.startswith("Right as far as it goes")
+
+
+def test_two_decimals_beside_a_wrong_number_are_not_called_off():
+    right = exercises()["9.4"].expected()
+    two = {name: round(value, 2) for name, value in right.items()}
+    first, *_ = two
+    assert check("9.4", two | {first: 2.2 * right[first]}).message == (
+        f"Not yet: {first} is too large."
+    )
+    assert not check("9.4", dict.fromkeys(two, 0.0)).message.startswith("Right")
+
+
 def test_known_mistakes_are_known_with_two_digits_too():
     assert "Median and mean" in check("2.1", {"median": 0.37, "mean": 0.37}).message
     assert "other way round" in check("3.4", {"half": 1.0, "twice": 0.59}).message
@@ -708,6 +734,12 @@ def test_an_answer_must_not_be_usable_by_accident():
 VARIED = [e.id for e in ALL if e.vary]
 
 
+def test_the_guide_names_the_exercises_with_variants():
+    guide = (BOOK / "instructors_guide.md").read_text(encoding="utf-8")
+    (named,) = re.findall(r"Exercises ([\d., and\n]+) have\s+variants", guide)
+    assert re.findall(r"\d+\.\d", named) == VARIED
+
+
 @pytest.mark.parametrize("id", VARIED)
 def test_variants_have_their_own_numbers_and_the_same_mistakes(id):
     as_printed = exercises()[id].expected()
@@ -729,12 +761,34 @@ def test_a_variant_can_be_solved_from_its_text():
     assert check("7.3", (float(people) ** 2 - float(unknown) ** 2) ** 0.5, variant=3)
     nu, alpha = re.findall(r"0\.\d\d", question("1.1", variant=3))
     assert check("1.1", {"nu": float(nu) / 0.1, "alpha": float(alpha) / 0.1}, variant=3)
+    told = {
+        id: [float(x) for x in re.findall(r"-?\d+(?:\.\d+)?", question(id, variant=3))]
+        for id in VARIED
+    }
+    *groups, _, _ = told["4.1"]  # the prior
+    means, precisions = np.array(groups[::2]), np.array(groups[1::2]) ** -2.0
+    total = precisions.sum() - 2
+    assert check("4.1", [precisions @ means / total, total**-0.5], variant=3)
+    raw, mean, sd, _ = told["9.4"]
+    low, high = np.exp([mean - 1.96 * sd, mean + 1.96 * sd])
+    assert check("9.4", [el.beta_from_raw(raw), low, high], variant=3)
+    assert check("10.2", np.hypot(*told["10.2"]), variant=3)
+    pupils, mean, mu, tau, sigma = told["11.2"]
+    precision = pupils / sigma**2 + tau**-2
+    mean = (mean * pupils / sigma**2 + mu / tau**2) / precision
+    assert check("11.2", [mean, precision**-0.5], variant=3)
+    mean, sd, bias, _, ratio = told["11.4"]
+    assert check("11.4", [mean - bias * sd, sd / ratio], variant=3)
 
 
 @pytest.mark.parametrize(
     ("id", "variant", "words"),
     [
-        ("1.2", 1, "exercise 1.2 has no variants; these have: 1.1, 2.5, 7.3."),
+        (
+            "1.2",
+            1,
+            "exercise 1.2 has no variants; these have: 1.1, 2.5, 4.1, 7.3, 9.4, 10.2, 11.2, 11.4.",
+        ),
         ("1.1", -1, "variant must be a whole number, 0 or more, got -1."),
         ("1.1", 1.5, "variant must be a whole number, 0 or more, got 1.5."),
         ("1.1", "7", "variant must be a whole number, 0 or more, got '7'."),

@@ -27,6 +27,7 @@ from eamlab.workflows import (
     build_networks,
     built_workflow,
 )
+from eamlab_book.collapsing import COLLAPSING
 
 MODELS = [el.LABORATORY, el.TWO_CONDITIONS]
 PRESET = PRESETS["laboratory"]
@@ -405,15 +406,17 @@ def test_moments_are_those_of_the_trials_that_are_there(ddof):
     assert np.all(np.isfinite(np.concatenate(found, axis=-1)))
 
 
-# In ten studies of each size the largest mean error, over parameters, is below half an exact sd,
-# and the mean ratio of sds within a quarter of 1: with what the preset learns in two minutes.
+# In exact sds, with what the preset learns in two minutes. Ten studies of 20 had a root mean square
+# error of up to 0.25, over parameters and three seeds. Ten of 1,000 had 0.90 here, and 0.72 and
+# 2.04 with other studies, since one may be far off: hence the 0.90, and an sd of these three above
+# it. The signed mean finds what all studies share. Mean ratios of sds were 0.96 to 1.02.
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_schools_are_composed_as_in_closed_form(tmp_path):
     options = {"out": tmp_path, "preset": "own", "n_quality": 10}
     local = el.train(SCHOOLS, "local", **options)
     workflow = el.train(SCHOOLS, "global", **options)
-    for n_schools, bound in ((20, 0.2), (1000, 0.5)):
+    for n_schools, shared, bound in ((20, 0.2, 0.4), (1000, 0.5, 1.5)):
         studies = el.simulate(SCHOOLS, n_schools, 20, seed=3, n_studies=10)
         bias, ratio = [], []
         for study, draws in zip(
@@ -422,8 +425,10 @@ def test_schools_are_composed_as_in_closed_form(tmp_path):
             exact = closed_form(study)
             bias.append([(draws.mean[k] - m) / sd for k, (m, sd) in exact.items()])
             ratio.append([draws.sd[k] / sd for k, (_, sd) in exact.items()])
-        assert np.all(np.abs(np.mean(bias, axis=0)) < bound), (n_schools, np.mean(bias, axis=0))
-        assert np.all(np.abs(np.mean(ratio, axis=0) - 1.0) < 0.2), np.mean(ratio, axis=0)
+        mean, rms = np.mean(bias, axis=0), np.mean(np.square(bias), axis=0) ** 0.5
+        assert np.all(np.abs(mean) < shared) and np.all(rms < bound), (n_schools, mean, rms)
+        ratios = np.mean(ratio, axis=0)
+        assert np.all((ratios > 0.85) & (ratios < 1.2)), (n_schools, ratios)
     draws = el.compose(workflow, studies[0], num_samples=100, seed=1)
     found = el.certify(workflow, draws, studies[0], n_studies=20, seed=1, progress=False)
     assert list(found.table.index) == list(SCHOOLS.prior.names)
@@ -432,6 +437,32 @@ def test_schools_are_composed_as_in_closed_form(tmp_path):
     book.figures.recovery_figure(people, studies[0])
     book.figures.posterior_figure(draws, truth=studies[0].truth)
     book.figures.calibration_figure(el.compose(workflow, studies, num_samples=50), studies)
+
+
+# A calibrated network is outside in one of a hundred sets of studies, for each group size. This one
+# is a little narrow: in 400 studies (seeds 11 to 14) errors have, in composed sds, a mean of -0.10
+# to 0.11 and an sd of 0.96 to 1.14, and one of four sets is outside if five groups are composed.
+@pytest.mark.slow
+@pytest.mark.parametrize("group_size", ["auto", 20])
+def test_the_collapsing_bounds_of_chapter_11_are_calibrated(group_size):
+    workflow = el.load_pretrained("collapsing", folder=book.WEIGHTS, model=COLLAPSING)
+    studies = el.simulate(COLLAPSING, 100, seed=11, n_studies=100)
+    composed = el.compose(workflow, studies, num_samples=200, group_size=group_size, seed=1)
+    draws = np.stack([one.array for one in composed])
+    truth = np.array([[study.truth[k] for k in COLLAPSING.prior.names] for study in studies])
+    assert outside_the_band(draws, truth).tolist() == [False] * 7
+    center = draws.mean(axis=1, keepdims=True)
+    assert outside_the_band(center + 0.5 * (draws - center), truth).all()
+    assert outside_the_band(draws + 0.7 * draws.std(axis=1, keepdims=True), truth).all()
+
+
+def outside_the_band(draws, truth, level=0.01):
+    """Whose ranks leave the band of calibrated ones, all parameters together; (parameters,)."""
+    n, n_draws, d = draws.shape
+    low, high = book.figures._ecdf_band(n, n_draws, 1 - level / d)
+    ranks = (draws < truth[:, None]).sum(axis=1)
+    counts = (ranks[..., None] < book.figures._rank_points(n_draws)).sum(axis=0)
+    return ((counts < low) | (counts > high)).any(axis=-1)
 
 
 def test_a_model_of_ones_own_is_trained_composed_and_checked(tmp_path):

@@ -30,6 +30,9 @@ def answers_to(exercise) -> list:
         with np.errstate(over="ignore"):
             found += [factor * given for factor in FACTORS]
         found += [np.array([float(f"{x:.{n}e}") for x in given]) for n in range(3)]
+        found += [given.round(n) for n in range(3)]
+        found += [np.where(np.arange(given.size) == 0, given, given.round(2)), 2 * given.round(2)]
+        found += [np.where(np.arange(given.size) == 0, 1.3 * given, found[-4])]
         found += [given[::-1], given * rng.uniform(0.98, 1.02, given.shape)]
     return [[float(x) for x in one] for one in found if np.isfinite(one).all()]
 

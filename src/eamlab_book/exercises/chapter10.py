@@ -12,7 +12,6 @@ __all__ = ["EXERCISES"]
 
 _NAN = float("nan")
 _PERSON = {"nu": 1.2, "nu_change": -0.6, "alpha": 1.8, "log_alpha_change": 0.2, "t0": 0.3}
-_SDS = (0.10, 0.24)
 _TABLE = {
     "participant_id": [1] * 6 + [2] * 6,
     "rt": [0.61, 0.43, 0.55, _NAN, 0.72, 0.39, 0.81, 0.44, 0.52, 0.41, 0.0, 0.38],
@@ -61,6 +60,38 @@ def _needed(between: float) -> float:
 
 _BETWEEN = _TAU**2 + _CHANGES**2 / 4 + _NOISE**2
 
+
+def _two_groups_varied(rng: np.random.Generator) -> Exercise:
+    small, large = int(rng.integers(8, 15)) / 100, int(rng.integers(25, 40)) / 100
+    return _two_groups(
+        small,
+        large,
+        f"Two groups of different people have posterior sds of mu_nu of {small:g} and {large:g}. "
+        "What is the sd of the difference? Hand in one number.",
+    )
+
+
+def _two_groups(small: float, large: float, text: str = "") -> Exercise:
+    return Exercise(
+        "10.2",
+        "Two groups",
+        "check your understanding",
+        "number",
+        lambda: float(np.hypot(small, large)),
+        {
+            "Sds of independent errors do not add up; squares do.": lambda: small + large,
+            "Errors do not cancel: the two groups know nothing of each other.": lambda: (
+                large - small
+            ),
+            "This is the variance.": lambda: small**2 + large**2,
+        },
+        "Less than the sum: that is why intervals may overlap where the difference is clear.",
+        rtol=0.002,
+        vary=_two_groups_varied,
+        text=text,
+    )
+
+
 EXERCISES = (
     Exercise(
         "10.1",
@@ -79,22 +110,7 @@ EXERCISES = (
         "She gathers evidence more slowly under the second condition, and asks for more of it.",
         rtol=0.002,
     ),
-    Exercise(
-        "10.2",
-        "Two groups",
-        "check your understanding",
-        "number",
-        lambda: float(np.hypot(*_SDS)),
-        {
-            "Sds of independent errors do not add up; squares do.": lambda: sum(_SDS),
-            "Errors do not cancel: the two groups know nothing of each other.": lambda: (
-                _SDS[1] - _SDS[0]
-            ),
-            "This is the variance.": lambda: _SDS[0] ** 2 + _SDS[1] ** 2,
-        },
-        "Less than the sum: that is why intervals may overlap where the difference is clear.",
-        rtol=0.002,
-    ),
+    _two_groups(0.10, 0.24),
     Exercise(
         "10.3",
         "Three instructions",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -19,7 +19,6 @@ __all__ = ["EXERCISES"]
 FloatArray = NDArray[np.float64]
 Score = Callable[[GaussianToy, FloatArray, float], FloatArray]
 
-_MEANS, _SDS = np.array([0.4, 0.1, 0.3]), np.array([0.5, 0.4, 0.6])
 _STEPS = 200
 _WEAK, _H = 0.01, 0.002
 
@@ -29,12 +28,6 @@ def _toys() -> dict[int, GaussianToy]:
     """The toys of the chapter."""
     rng = np.random.default_rng(1)
     return {J: GaussianToy(0.8 + rng.standard_normal(J)) for J in (1, 5, 20, 100)}
-
-
-def _composed(prior_terms: int, power: int = 2) -> dict[str, float]:
-    precisions = 1 / _SDS**power
-    total = precisions.sum() - prior_terms
-    return {"mean": float(precisions @ _MEANS / total), "sd": float(total**-0.5)}
 
 
 def _sum_with(prior: Callable[[int, float], float]) -> Score:
@@ -132,25 +125,48 @@ def _gaussians(prior_terms: Callable[[int], int], *, undo: bool = True) -> Score
     return score
 
 
-EXERCISES = (
-    Exercise(
+def _three_into_one_varied(rng: np.random.Generator) -> Exercise:
+    means = tuple(rng.integers(1, 8, 3) / 10)
+    sds = tuple(rng.choice([0.35, 0.45, 0.55, 0.65, 0.75], 3, replace=False))
+    posteriors = ", ".join(f"N({m:g}, {s:g}²)" for m, s in zip(means, sds, strict=True))
+    return _three_into_one(
+        means,
+        sds,
+        f"Three groups have the posteriors {posteriors}; the prior is N(0, 1). Which mean and sd "
+        'has the composed posterior? Hand in {"mean": ..., "sd": ...}.',
+    )
+
+
+def _three_into_one(means: Sequence[float], sds: Sequence[float], text: str = "") -> Exercise:
+    def composed(prior_terms: int, power: int = 2) -> dict[str, float]:
+        precisions = 1 / np.array(sds) ** power
+        total = precisions.sum() - prior_terms
+        return {"mean": float(precisions @ means / total), "sd": float(total**-0.5)}
+
+    return Exercise(
         "4.1",
         "Three posteriors into one",
         "check your understanding",
         "named",
-        lambda: _composed(2),
+        lambda: composed(2),
         {
             "Each of the three has used the prior once. Take it off twice: (1 − G) times its "
-            "precision.": lambda: _composed(0),
-            "You took the prior off three times; once it has to stay.": lambda: _composed(3),
-            "Your sd is a variance.": lambda: _composed(2) | {"sd": _composed(2)["sd"] ** 2},
-            "A precision is one over the variance; you took one over the sd.": lambda: _composed(
+            "precision.": lambda: composed(0),
+            "You took the prior off three times; once it has to stay.": lambda: composed(3),
+            "Your sd is a variance.": lambda: composed(2) | {"sd": composed(2)["sd"] ** 2},
+            "A precision is one over the variance; you took one over the sd.": lambda: composed(
                 2, power=1
             ),
         },
         "Precisions add up, less the prior's where it was counted too often.",
         rtol=0.005,
-    ),
+        vary=_three_into_one_varied,
+        text=text,
+    )
+
+
+EXERCISES = (
+    _three_into_one((0.4, 0.1, 0.3), (0.5, 0.4, 0.6)),
     Exercise(
         "4.2",
         "The summed score",

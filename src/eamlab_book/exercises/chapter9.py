@@ -28,7 +28,6 @@ _TABLE = {
 _RANGE = (0.15, 3.0)
 _PERSON = {"nu": 0.8, "alpha": 1.2, "t0": 0.3, "beta": 0.65}
 _DEADLINE = 0.8
-_RAW, _LOG_MEAN, _LOG_SD = -0.5, 0.03, 0.2
 _PEOPLE = 100
 
 
@@ -64,25 +63,6 @@ def _unconditional() -> float:
     return float(choice_probability(_PERSON["nu"], _PERSON["alpha"], _PERSON["beta"]))
 
 
-def _reported(reach: float = norm.ppf(0.975)) -> dict[str, float]:
-    return {
-        "beta": float(beta_from_raw(_RAW)),
-        "low": float(np.exp(_LOG_MEAN - reach * _LOG_SD)),
-        "high": float(np.exp(_LOG_MEAN + reach * _LOG_SD)),
-    }
-
-
-def _log_interval() -> dict[str, float]:
-    return {k: v if k == "beta" else float(np.log(v)) for k, v in _reported().items()}
-
-
-def _by_slope() -> dict[str, float]:
-    """The interval of the delta method."""
-    center, reach = float(np.exp(_LOG_MEAN)), float(norm.ppf(0.975)) * _LOG_SD
-    ends = {"low": center * (1 - reach), "high": center * (1 + reach)}
-    return _reported() | ends
-
-
 def _means() -> FloatArray:
     return _PRIOR.to_array(exact_of(_PEOPLE).mean)
 
@@ -91,6 +71,54 @@ def _mirrored() -> FloatArray:
     """Posterior means when the two responses are taken for each other: the model is symmetric."""
     signs = [-1.0 if k in ("mu_nu", "beta_raw") else 1.0 for k in _PRIOR.names]
     return _means() * np.array(signs)
+
+
+def _readers_units_varied(rng: np.random.Generator) -> Exercise:
+    raw, mean = -int(rng.integers(6, 15)) / 10, int(rng.integers(5, 40)) / 100
+    sd = int(rng.integers(11, 30)) / 100
+    return _readers_units(
+        raw,
+        mean,
+        sd,
+        f"A posterior has a mean of beta_raw of {raw:g}, and mu_log_alpha is Gaussian with mean "
+        f"{mean:g} and sd {sd:g}. Which beta is the first, and what is the 95 % interval of the "
+        "median boundary separation, exp(mu_log_alpha)? "
+        'Hand in {"beta": ..., "low": ..., "high": ...}.',
+    )
+
+
+def _readers_units(raw: float, mean: float, sd: float, text: str = "") -> Exercise:
+    beta, center, reach = float(beta_from_raw(raw)), float(np.exp(mean)), norm.ppf(0.975) * sd
+
+    def reported(low: float, high: float) -> dict[str, float]:
+        return {"beta": beta, "low": float(low), "high": float(high)}
+
+    def right(reach: float = reach) -> dict[str, float]:
+        return reported(*np.exp([mean - reach, mean + reach]))
+
+    return Exercise(
+        "9.4",
+        "In the reader's units",
+        "check your understanding",
+        "named",
+        right,
+        {
+            "beta needs both maps: the normal distribution function, then the quantile function of "
+            "Beta(50, 50).": lambda: right() | {"beta": float(norm.cdf(raw))},
+            "The interval is on the log scale still. Take the exponential of both ends.": lambda: (
+                reported(mean - reach, mean + reach)
+            ),
+            "One sd to both sides is a 68 % interval; 95 % takes 1.96.": lambda: right(sd),
+            "You took the exponential of the mean, and its sd by a slope: that interval is "
+            "symmetric, and this one is not. Take the exponential of both ends.": lambda: reported(
+                center * (1 - reach), center * (1 + reach)
+            ),
+        },
+        "Transform the ends of an interval, or every draw; never the sd.",
+        rtol=0.005,
+        vary=_readers_units_varied,
+        text=text,
+    )
 
 
 EXERCISES = (
@@ -159,24 +187,7 @@ EXERCISES = (
         rtol=0.0,
         atol=0.0125,  # by 10,000 simulated trials, too
     ),
-    Exercise(
-        "9.4",
-        "In the reader's units",
-        "check your understanding",
-        "named",
-        _reported,
-        {
-            "beta needs both maps: the normal distribution function, then the quantile function of "
-            "Beta(50, 50).": lambda: _reported() | {"beta": float(norm.cdf(_RAW))},
-            "The interval is on the log scale still. "
-            "Take the exponential of both ends.": _log_interval,
-            "One sd to both sides is a 68 % interval; 95 % takes 1.96.": lambda: _reported(1.0),
-            "You took the exponential of the mean, and its sd by a slope: that interval is "
-            "symmetric, and this one is not. Take the exponential of both ends.": _by_slope,
-        },
-        "Transform the ends of an interval, or every draw; never the sd.",
-        rtol=0.005,
-    ),
+    _readers_units(-0.5, 0.03, 0.2),
     Exercise(
         "9.5",
         "There and back",

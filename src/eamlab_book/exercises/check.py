@@ -272,16 +272,31 @@ def _fits(exercise: Exercise, case: Case, given: Any) -> bool:
     """Whether a normalized answer is that of a case."""
     if exercise.kind == "choice":
         return bool(given == case.values)
-    values, found = np.array(case.values), np.ravel(given)
+    found = np.ravel(given)
     if exercise.kind == "sample":
-        return _same_distribution(found, values)
+        return _same_distribution(found, np.array(case.values))
     if case.where:
         return all(low <= found[place] <= high for place, low, high in case.where)
-    if found.shape != values.shape:
-        return False
-    if np.all(np.abs(found - values) <= case.tolerance):
-        return True
-    return case.rounded and all(map(_is_rounded, found, values))
+    return len(found) == len(case.values) and bool(np.all(_near(case, found)))
+
+
+def _near(case: Case, found: FloatArray) -> NDArray[np.bool_]:
+    """Which numbers are those of a case: within the tolerance, or rounded where that is allowed.
+
+    Rounded to one or two digits each, or all to the one or two decimals that the answer has.
+    """
+    values = np.array(case.values)
+    distance = np.abs(found - values)
+    near = distance <= case.tolerance
+    if not case.rounded:
+        return near
+    near |= [*map(_is_rounded, found, values)]
+    for unit in (10, 100):
+        with np.errstate(over="ignore", invalid="ignore"):
+            whole = np.abs(found * unit - np.round(found * unit)) < _A_FLOAT
+        if whole.all() and np.abs(values).max() >= 1 / unit:
+            return near | (distance <= 0.5 / unit + _A_FLOAT)
+    return near
 
 
 def _same_distribution(one: FloatArray, other: FloatArray) -> bool:
@@ -302,7 +317,7 @@ def _is_rounded(given: float, value: float) -> bool:
     return digits in (1, 2) and any(float(f"{v:.{digits - 1}e}") == given for v in nearby)
 
 
-_AN_ULP_OR_SO = 1e-15
+_AN_ULP_OR_SO, _A_FLOAT = 1e-15, 1e-9
 
 
 _FEW_DIGITS = "Right as far as it goes: hand in three digits or more."
@@ -357,7 +372,7 @@ _NOT_YET = {
 
 def _where(exercise: Exercise, given: FloatArray, right: FloatArray) -> str:
     """Say which entries are off, and in which direction."""
-    off = np.abs(given - right) > np.reshape(_all_cases(exercise)[0][0].tolerance, right.shape)
+    off = np.reshape(~_near(_all_cases(exercise)[1][0], given.ravel()), right.shape)
     above = np.where(given > right, "too large", "too small")
     if right.ndim == 0:
         return f"Not yet: your number is {above}."

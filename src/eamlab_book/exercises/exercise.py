@@ -58,8 +58,8 @@ class Case:
     tolerance : tuple of float
         How far each number of such an answer may be from that of ``values``.
     rounded : bool
-        Whether it is such an answer, too, if each number of it is that of ``values``, rounded to
-        the fewer than three digits that it has.
+        Whether a number may also be that of ``values``, rounded to the fewer than three digits that
+        it has, or to the one or two decimals of the whole answer.
     where : tuple of (int, float, float), optional
         Instead of all this: place of a number and the two ends between which it lies.
     """

@@ -13,28 +13,41 @@
   // --------------------------------------------------------------------------------------- judge
 
   const AN_ULP_OR_SO = 1e-15;  // a half may be rounded up or to the even digit
+  const A_FLOAT = 1e-9;  // what the last bits do to two decimals
   const isRounded = (given, value) => {
     const shown = given.toExponential(5).split("e")[0].replace(/[-.]/g, "").replace(/0+$/, "");
     return [1, 2].includes(shown.length) && [1 - AN_ULP_OR_SO, 1 + AN_ULP_OR_SO].some((factor) =>
       Number((value * factor).toExponential(shown.length - 1)) === given);
   };
 
-  const fits = ({ values, tolerance, rounded, where }, given) => {
+  /** Which numbers are those of a case: within the tolerance, or rounded where that is allowed. */
+  const near = ({ values, tolerance, rounded }, given) => {
+    const largest = Math.max(...values.map(Math.abs));
+    const unit = [10, 100].find((n) => largest >= 1 / n &&
+      given.every((x) => Math.abs(x * n - Math.round(x * n)) < A_FLOAT));
+    return given.map((x, i) => {
+      const distance = Math.abs(x - values[i]);
+      return distance <= tolerance[i] || (rounded &&
+        (isRounded(x, values[i]) || (unit !== undefined && distance <= 0.5 / unit + A_FLOAT)));
+    });
+  };
+
+  const fits = (one, given) => {
+    const { values, where } = one;
     if (typeof values === "string") return given === values;
     if (where.length) {
       return where.every(([place, low, high]) => low <= given[place] && given[place] <= high);
     }
-    return given.every((x, i) => Math.abs(x - values[i]) <= tolerance[i]) ||
-      (rounded && given.every((x, i) => isRounded(x, values[i])));
+    return near(one, given).every(Boolean);
   };
 
   /** What is said to a wrong answer that no case knows. */
-  const remark = ({ kind, names, cases: [{ values, tolerance }] }, given) => {
+  const remark = ({ kind, names, cases: [{ values }, few] }, given) => {
     if (kind === "choice") return "No. Try the experiment of the exercise.";
     const off = given.map((x, i) => (x > values[i] ? "too large" : "too small"));
     if (kind === "number") return `Not yet: your number is ${off[0]}.`;
-    const told = names.map((name, i) => `${name} is ${off[i]}`)
-      .filter((_, i) => Math.abs(given[i] - values[i]) > tolerance[i]);
+    const right = near(few, given);
+    const told = names.map((name, i) => `${name} is ${off[i]}`).filter((_, i) => !right[i]);
     return `Not yet: ${told.join(", ")}.`;
   };
 
