@@ -76,8 +76,8 @@ def highest_mb(process: psutil.Process) -> float:
 
 
 def stop(process: psutil.Process) -> None:
-    """Kill a process and all its children."""
+    """Kill a process and all its children; first itself, or it might end well without them."""
     with contextlib.suppress(psutil.Error):
-        for one in (*process.children(recursive=True), process):
+        for one in (process, *process.children(recursive=True)):
             with contextlib.suppress(psutil.Error):
                 one.kill()
