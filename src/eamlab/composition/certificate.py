@@ -205,30 +205,30 @@ def certify(
     def late() -> bool:
         return time_limit is not None and time.monotonic() - start > time_limit
 
-    if method == "score":
-        center, width, chance, untold, made = _by_scores(
-            workflow, draws, study, n_studies, until, late, bar, rng
-        )
-    else:
-        points, means = np.empty((0, len(mean))), np.empty((0, len(mean)))
-        center = mean
-        for count in np.diff(np.linspace(0, n_studies, rounds + 1).astype(int)):
-            z = rng.standard_normal((count, len(mean)))
-            new = center + _REACH * z @ np.linalg.cholesky(cov).T
-            n_parts, sure = min(count, -(-count * study.n_trials.sum() // _BATCH_TRIALS)), False
-            if until is not None:
-                n_parts = max(n_parts, count // _A_FEW)
-            for part in np.array_split(new, n_parts):
-                if len(points) >= LEAST and (late() or sure):
-                    break
-                composed = _composed_means(workflow, draws, study, part, num_samples, rng)
-                points, means = np.vstack([points, part]), np.vstack([means, composed])
-                bar.update(len(part))
-                if until is not None and len(points) >= LEAST:
-                    sure = bool(_fit(points, means, mean, sd, model)[2].max() <= until)
-            center, width, chance, untold = _fit(points, means, mean, sd, model)
-        made = len(points)
-    bar.close()
+    with bar:
+        if method == "score":
+            center, width, chance, untold, made = _by_scores(
+                workflow, draws, study, n_studies, until, late, bar, rng
+            )
+        else:
+            points, means = np.empty((0, len(mean))), np.empty((0, len(mean)))
+            center = mean
+            for count in np.diff(np.linspace(0, n_studies, rounds + 1).astype(int)):
+                z = rng.standard_normal((count, len(mean)))
+                new = center + _REACH * z @ np.linalg.cholesky(cov).T
+                n_parts, sure = min(count, -(-count * study.n_trials.sum() // _BATCH_TRIALS)), False
+                if until is not None:
+                    n_parts = max(n_parts, count // _A_FEW)
+                for part in np.array_split(new, n_parts):
+                    if len(points) >= LEAST and (late() or sure):
+                        break
+                    composed = _composed_means(workflow, draws, study, part, num_samples, rng)
+                    points, means = np.vstack([points, part]), np.vstack([means, composed])
+                    bar.update(len(part))
+                    if until is not None and len(points) >= LEAST:
+                        sure = bool(_fit(points, means, mean, sd, model)[2].max() <= until)
+                center, width, chance, untold = _fit(points, means, mean, sd, model)
+            made = len(points)
     error = np.hypot(chance, untold)
     table = pd.DataFrame(
         {"bias": (mean - center) / sd, "bias_se": error, "sd_ratio": sd / width},
