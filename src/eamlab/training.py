@@ -75,10 +75,14 @@ class Studies(keras.utils.PyDataset):
         adapter: bf.Adapter,
         epoch: int = 0,
     ) -> None:
-        super().__init__(workers=1, use_multiprocessing=False)
+        # From two workers on Keras fetches batches itself; with one TensorFlow does, and lets an
+        # epoch end only when its tuning thread wakes: after 5, 10, 20, 41 or 82 seconds.
+        super().__init__(workers=2, use_multiprocessing=False)
         self.model, self.kind = model, kind
         self.settings, self.adapter, self.epoch = settings, adapter, epoch
-        self._fixed: list[dict[str, np.ndarray]] | None = None
+        self._fixed: list[dict[str, np.ndarray]] = []
+        if settings.offline:
+            self._fixed = [self._batch(0, i) for i in tqdm(range(len(self)), "simulating")]
 
     def __len__(self) -> int:
         return self.settings.batches_per_epoch
@@ -86,8 +90,6 @@ class Studies(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         if not self.settings.offline:
             return self._batch(self.epoch, index)
-        if self._fixed is None:
-            self._fixed = [self._batch(0, i) for i in tqdm(range(len(self)), "simulating")]
         order = np.random.default_rng((self.settings.seed, self.epoch)).permutation(len(self))
         return self._fixed[order[index]]
 
