@@ -431,7 +431,7 @@ class ModelKeySettings:
     end of its prior's central 95 %, and the others are stratified over the log spreads' prior.
     """
 
-    studies: Mapping[int, int] = field(default_factory=lambda: {10: 20, 20: 20, 50: 10, 200: 4})
+    studies: Mapping[int, int] = field(default_factory=lambda: {10: 60, 20: 60, 50: 60, 200: 60})
     trials: tuple[int, int] = (30, 500)
     extreme: int = 0
     num_samples: int = 500
@@ -461,7 +461,7 @@ MODEL_GRADES = {
     "laboratory": (LABORATORY, ModelGradeSettings()),
     "two-conditions": (
         TWO_CONDITIONS,
-        ModelGradeSettings(ModelKeySettings({10: 20, 20: 20, 50: 4}, seed=4_500_000)),
+        ModelGradeSettings(ModelKeySettings(seed=4_500_000)),
     ),
 }
 """Model and settings of the grades of laboratory models, by the network's name."""
@@ -719,6 +719,13 @@ EXACT_SBC: dict[tuple[str, int], SBCSettings] = {
     ("EAM", 100): SBCSettings(200, 100, seed=990_100),
     ("EAM", 1000): SBCSettings(100, 1000, seed=992_000),
     ("LABORATORY", 5): SBCSettings(300, 5, _RAGGED, 991_000, model="LABORATORY"),
+    ("LABORATORY", 30): SBCSettings(100, 30, _RAGGED * 6, 991_030, model="LABORATORY"),
+    ("TWO_CONDITIONS", 5): SBCSettings(
+        300, 5, _RAGGED, 998_005, model="TWO_CONDITIONS", share="uneven"
+    ),
+    ("TWO_CONDITIONS", 30): SBCSettings(
+        100, 30, _RAGGED * 6, 998_030, model="TWO_CONDITIONS", share="uneven"
+    ),
 }
 """Calibrations of the exact posterior, by the model's name and the number of subjects."""
 
@@ -848,7 +855,7 @@ def exact_sbc(n_subjects: int = 5, model: Model | None = None) -> ExactSBC:
     Parameters
     ----------
     n_subjects : {5, 100, 1000}, default 5
-        Subjects of each study; 5 of `eamlab.LABORATORY`.
+        Subjects of each study; 5 or 30 of `eamlab.LABORATORY` and `eamlab.TWO_CONDITIONS`.
     model : Model, optional
         Whose posterior; that of `eamlab.EAM` by default.
 
@@ -891,7 +898,7 @@ class IndependentSettings:
 
 
 INDEPENDENT = (IndependentSettings(10), IndependentSettings(100, draws=2000))
-"""Comparisons with an independent sampler: of our Markov chains, and of our importance sampling."""
+"""Comparisons with an independent sampler: of a small study, and of a larger one."""
 
 
 @dataclass(frozen=True)
