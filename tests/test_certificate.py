@@ -211,6 +211,28 @@ def test_scores_of_gaussian_groups_tell_bias_error_and_width(monkeypatch):
     np.testing.assert_allclose(found["bias_se"], told, rtol=0.1)
 
 
+def test_simulated_studies_have_the_conditions_of_this_one(monkeypatch):
+    """Everybody did few of one condition, and one person none; the simulated people, too."""
+    network, counts = el.load_pretrained("two-conditions"), [30, 40, 20, 25]
+    study = el.simulate(el.TWO_CONDITIONS, 4, counts, seed=4, share=0.1)
+    draws = el.compose(network, study, num_samples=30, seed=1, check=False)
+    seen = []
+
+    def simulate(*args, **options):
+        seen.extend(el.simulate(*args, **options))
+        return seen[-options["n_studies"] :]
+
+    monkeypatch.setattr(certificate, "simulate", simulate)
+    el.certify(network, draws, study, n_studies=20, rounds=1, seed=1)
+    el.certify(network, draws, study, n_studies=60, method="score", seed=1)
+    assert len(seen) == 80
+    for one in seen:
+        np.testing.assert_array_equal(one.trials[..., 2], study.trials[..., 2])
+    terms = el.summarize(network, study, progress=False)
+    with pytest.raises(ValueError, match="Terms do not say .* in which condition"):
+        el.certify(network, draws, terms, n_studies=20, seed=1)
+
+
 def test_scores_need_only_the_design_and_a_part_of_many_groups(workflow, monkeypatch):
     """Terms say who has how many trials. Of half of the groups the errors are larger."""
     study = el.simulate(el.EAM, 40, [10, 20, 30, 40] * 10, seed=4)

@@ -143,8 +143,9 @@ def test_one_odd_person_is_named():
     study = el.simulate(MODEL, 3, 30, seed=12, group=AT_PRIOR_MEAN)
     # All times equal to the microsecond: only a threshold of almost zero could produce them.
     study.trials[1, :, :2] = np.column_stack([np.ones(30), 0.5 + 1e-6 * np.arange(30)])
-    with pytest.warns(ReferenceWarning, match=r"\[1\]"):
-        log_likelihood(study, MODEL, AT_PRIOR_MEAN)
+    named = el.Study(study.trials, (11, 12, 13))
+    with pytest.warns(ReferenceWarning, match=r"\[12\]"):
+        log_likelihood(named, MODEL, AT_PRIOR_MEAN)
 
 
 def test_people_are_drawn_from_their_posterior():

@@ -122,6 +122,82 @@ def test_predictions_follow_the_parameters_of_their_own_draw(study, draws):
     assert abs(upper[11] - beta) < 0.2 and abs(upper[12] - (1.0 - beta)) < 0.2
 
 
+# --- models with other trials ---------------------------------------------------------------------
+
+
+def people_of(model, study, n_draws=40):
+    """Draws at the prior's middle, in which everybody is as the prior expects."""
+    group = {
+        k: np.full((n_draws, 1), v)
+        for k, v in zip(model.prior.names, model.prior.means, strict=True)
+    }
+    people = model.sample_people(group, len(study), np.random.default_rng(1))
+    values = {k: v[:, 0] for k, v in group.items()} | people
+    return Draws(values, model=model, subjects=study.subjects)
+
+
+def test_people_do_the_trials_of_their_own_conditions_again():
+    """Nobody did half of each, and one person lacks one. The condition decides every choice."""
+    counts = {"A": (3, 17), "B": (9, 1), "C": (0, 12)}
+    trials = [[[1, 5.0, -0.5]] * n + [[1, 5.0, 0.5]] * m for n, m in counts.values()]
+    study = el.Study(trials, counts, conditions=("easy", "hard"))
+    draws = people_of(el.TWO_CONDITIONS, study)
+    values = dict(draws) | {"nu": 0 * draws["nu"], "nu_change": 0 * draws["nu"] - 100.0}
+    draws = Draws(values, model=el.TWO_CONDITIONS, subjects=study.subjects)
+    again = predict(draws, study, num_samples=5, seed=1)
+    assert list(again) == ["draw", *study.frame]
+    for _, part in again.groupby("draw"):
+        pd.testing.assert_frame_equal(
+            part[["subject", "condition"]].reset_index(drop=True),
+            study.frame[["subject", "condition"]],
+        )
+    assert ((again["choice"] == 1) == (again["condition"] == "easy")).all()
+    pytest.importorskip("xarray")
+    tree = draws.to_arviz(study)
+    assert set(tree["posterior_predictive"].data_vars) == {"choice", "rt"}
+    for group in ("observed_data", "posterior_predictive", "log_likelihood"):
+        there = tree[group]["obs_condition"].values.tolist()
+        assert there == study.frame["condition"].tolist()
+    made = tree["posterior_predictive"]["choice"].values[0]
+    assert (made == (study.frame["condition"] == "easy").to_numpy()).all()
+
+
+def scores(parameters, n_trials, *, seed):
+    theta = np.asarray(parameters["theta"])[..., None]
+    noise = np.random.default_rng(seed).standard_normal((*theta.shape[:-1], n_trials))
+    return (theta + noise)[..., None].astype("float32")
+
+
+def test_trials_that_are_no_decisions_are_written_and_done_again(tmp_path):
+    prior = (
+        el.GroupParameter("m", "m", 500.0, 1.0, "mean"),
+        el.GroupParameter("s", "s", 3.0, 0.5, "log sd"),
+    )
+    model = el.Model(
+        "scores",
+        prior=el.GroupPrior(prior),
+        people=(el.PersonParameter("theta", "theta", "m", "s"),),
+        simulate=scores,
+        columns=("score",),
+    )
+    study = el.simulate(model, 4, [3, 5, 2, 4], seed=1)
+    draws = people_of(model, study)
+    again = predict(draws, study, num_samples=3, seed=1)
+    assert list(again) == ["draw", "subject", "score"] and len(again) == 3 * 14
+    pytest.importorskip("h5netcdf")
+    draws.write(tmp_path, study, netcdf=True)
+    tree = draws.to_arviz(study)
+    assert list(tree["posterior_predictive"].data_vars) == ["score"]
+    np.testing.assert_array_equal(tree["observed_data"]["score"], study.frame["score"])
+
+
+def test_a_study_of_other_trials_than_the_draws_is_refused(study, draws):
+    people = people_of(el.TWO_CONDITIONS, study)
+    for verb in (predict, Draws.to_arviz):
+        with pytest.raises(ValueError, match="study has trials of .* TWO_CONDITIONS is one of"):
+            verb(people, study)
+
+
 # --- ArviZ ----------------------------------------------------------------------------------------
 
 

@@ -155,7 +155,8 @@ def test_conditions_are_checked_one_by_one_as_pythons_are():
     inputs = {"network": network, "draws": {k: v.tolist() for k, v in values.items()}}
     inputs |= {"people": [t[:, :2].ravel().tolist() for t in study.by_subject]}
     inputs |= {"codes": [t[:, 2].tolist() for t in study.by_subject], "labels": study.conditions}
-    found, wanted = in_page(BY_CONDITION, inputs), el.check(el.Draws(values, model=model), study)
+    draws = el.Draws(values, model=model)
+    found, wanted = in_page(BY_CONDITION, inputs), el.check(draws, study)
     assert [c["name"] for c in found["comparisons"]] == [c.name for c in wanted.comparisons]
     unusual = [c["name"] for c in found["comparisons"] if c["unusual"]]
     assert unusual == wanted.unusual and "rt_median (hard)" in unusual
@@ -163,6 +164,16 @@ def test_conditions_are_checked_one_by_one_as_pythons_are():
     z = np.array([[c["z"] for c in found["comparisons"]], [c.z for c in wanted.comparisons]])
     close = np.abs(z[0] - z[1]) < 0.6 + 0.25 * np.abs(z[1])  # of two simulations
     assert close.all(), z[:, ~close]
+    few = [np.concatenate([t[t[:, 2] > 0], t[t[:, 2] < 0][:4]]) for t in study.by_subject]
+    study = el.Study(few, conditions=study.conditions)
+    inputs |= {"people": [t[:, :2].ravel().tolist() for t in few]}
+    inputs |= {"codes": [t[:, 2].tolist() for t in few]}
+    found, wanted = in_page(BY_CONDITION, inputs), el.check(draws, study)
+    assert [c["name"] for c in found["comparisons"]] == [c.name for c in wanted.comparisons]
+    assert not any("(easy)" in c.name for c in wanted.comparisons)
+    assert found["messages"][-1:] == list(wanted.notes)
+    assert wanted.notes[0].startswith("Nobody has 5 trials under 'easy', which")
+    assert wanted.notes[0].endswith("needs; that condition was left out.")
 
 
 TRAINED = {"epochs": 1, "ragged_every": 4, "trial_range": (5, 500)}  # of the global network

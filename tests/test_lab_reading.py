@@ -98,6 +98,8 @@ def cases():
     yield "subject,rt,response\nJürgen,0.5,1\n".encode("cp1252"), {}
     content = b"subject,rt,choice\n1,0.5,1\n1,timeout,-9\n1,999,0\n1,0.7,0\n"
     yield content, {"missing": ("timeout", 999, -9)}
+    for coded, _ in parameters_of(known.test_a_note_says_that_responses_are_not_who_was_right):
+        yield known.accuracies(coded).to_csv(index=False).encode(), {}
     yield from frames()
     yield from markers()
     yield from conditions()

@@ -1,12 +1,14 @@
 """The prior and its score, people, and what tells one model from another."""
 
 import importlib.util
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from eamlab.model.conditions import TWO_CONDITIONS
 from eamlab.model.eam import EAM, beta_from_raw, simulate_decisions
 from eamlab.model.model import GroupParameter, GroupPrior, PersonParameter
 
@@ -172,6 +174,14 @@ def test_every_other_difference_is_named_and_changes_the_fingerprint(other, diff
     assert other.fingerprint != EAM.fingerprint
     with pytest.raises(ValueError, match=f"^this was made with another .*{difference}.*: so.$"):
         other.check_made_with(EAM.description(), "this", "so")
+
+
+def test_of_another_model_altogether_only_the_name_and_two_differences_are_told():
+    with pytest.raises(ValueError, match=r"TWO_CONDITIONS: name was 'EAM', is 'TWO") as caught:
+        TWO_CONDITIONS.check_made_with(EAM.description(), "this", "so")
+    text = str(caught.value)
+    assert re.search(r"; and \d+ more differences\. Make it anew: so\.$", text)
+    assert text.count(" was ") == 1 + 3  # the sentence's own
 
 
 def test_symbols_and_meanings_are_no_part_of_a_model():

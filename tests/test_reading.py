@@ -251,6 +251,39 @@ def test_a_note_says_that_all_responses_are_the_same():
     assert "all responses are the same" in read_trials(frame.assign(response=1)).notes[-1]
 
 
+def accuracies(coded):
+    """Two people's trials, a column of who was right, and responses by accuracy or by stimulus."""
+    right = np.array([1, 1, 0, 1, 1, 0, 1, 1])
+    stimulus = np.array([0, 1, 0, 1, 1, 0, 0, 1])
+    pressed = np.where(right == 1, stimulus, 1 - stimulus)
+    by_stimulus = np.array([who == "s" for who in coded for _ in right])
+    frame = pd.DataFrame(
+        {"subj_idx": np.repeat(["P1", "P2"], 8), "rt": 0.5, "stim": [*stimulus] * 2}
+    )
+    response = np.where(by_stimulus, np.tile(pressed, 2), np.tile(right, 2))
+    return frame.assign(response=response, Accuracy=np.tile(right, 2))
+
+
+@pytest.mark.parametrize(
+    ("coded", "note"),
+    [
+        ("aa", None),
+        ("ss", "'response' is not 'Accuracy' in 8 trials; where upper should mean right"),
+        ("as", "'response' is not 'Accuracy' in 4 trials, but is for 1 subject (P1); where upper"),
+    ],
+)
+def test_a_note_says_that_responses_are_not_who_was_right(coded, note):
+    """By stimulus, by accuracy, or mixed: the times and responses alone cannot tell."""
+    frame = accuracies(coded)
+    study = read_trials(frame)
+    assert len(study.notes) == (note is not None)
+    if note:
+        assert study.notes[0].startswith(note)
+        assert study.notes[0].endswith("say `columns={'response': 'Accuracy'}`")
+    assert read_trials(frame, columns={"response": "Accuracy"}).notes == ()
+    assert read_trials(frame, columns={"response": "response"}).notes == ()
+
+
 # --------------------------------------------------------------------------------------------------
 # What is asked, and refused
 # --------------------------------------------------------------------------------------------------
@@ -291,6 +324,7 @@ def test_a_note_says_that_all_responses_are_the_same():
         (rows(response=["hit", "correct"] * 2), {}, r"coding=\{'hit': 0, 'correct': 1\}"),
         (rows(response=["l", "r", "r", "l"]), {}, r"coding=\{'l': 0, 'r': 1\}"),
         (rows(response=[-1, 0, 1, 1]), {}, r"coding=\{-1: 0, 1: 1, 0: None\}"),
+        (rows(response=[0, 0, 1, -1]), {}, r"coding=\{0: 0, 1: 1, -1: None\}"),
         (rows(response=[1, 2, 3, 4]), {}, r"coding=\{1: 0, 2: 1, \.\.\.: None\}"),
         (
             rows(response=["l", "r", "x", "l"]),
@@ -321,7 +355,7 @@ def test_a_note_says_that_all_responses_are_the_same():
         (rows(), {"columns": ["rt"]}, "columns must be a mapping"),
         (rows(), {"columns": {"rt": None}}, "name of one column"),
         (rows().iloc[:0], {}, "no rows below its header"),
-        ([1, 2], {}, "path_or_frame must be a path or a DataFrame, got list"),
+        ([1, 2], {}, "got list; of several files make one table: pd.concat"),
     ],
 )
 def test_what_cannot_be_right_is_refused_with_a_remedy(frame, options, message):
@@ -355,7 +389,7 @@ def test_other_files_are_refused(tmp_path):
     write(tmp_path, "x", "seen.csv")
     with pytest.raises(FileNotFoundError, match=r"no file .*missing.csv.*seen.csv"):
         read_trials(tmp_path / "missing.csv")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match="is a folder; of several files make one"):
         read_trials(tmp_path)
     with pytest.raises(ValueError, match="not a text file"):
         read_trials(write(tmp_path, "x", "trials.xlsx"))

@@ -189,7 +189,8 @@ def test_odd_subjects_are_named():
     data = study(6, 12, group=AT_PRIOR_MEAN)
     # All times equal to the microsecond: only a threshold of almost zero could produce them.
     data.trials[4] = np.column_stack([np.ones(30), 0.5 + 1e-6 * np.arange(30)])
-    with pytest.warns(ReferenceWarning, match=r"\[4\]"):
+    data = Study(data.trials, ["P1", "P2", "P3", "P5", "P7", "P8"])
+    with pytest.warns(ReferenceWarning, match=r"\['P7'\]"):
         posterior = exact(data, EAM, 100, seed=1)
     assert posterior.warnings
     assert np.isfinite(posterior.array).all()

@@ -318,7 +318,10 @@ def model_of_draws(draws: Any) -> Model:
     """
     model = as_draws(draws).model
     if model is None:
-        raise ValueError("draws do not say of which model they are; give model= to Draws.")
+        raise ValueError(
+            "draws do not say of which model they are; give model= to Draws, and instead of a "
+            "difference those that were subtracted."
+        )
     return model
 
 

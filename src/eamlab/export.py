@@ -42,7 +42,7 @@ def write(
     draws: Draws, folder: str | os.PathLike[str], study: Study | None, netcdf: bool, **options: Any
 ) -> dict[str, Path]:
     """Write draws and summaries of one study into a folder; see `Draws.write`."""
-    _check(draws, study)
+    study = _checked(draws, study)
     # Everything is made before the first file is written, so that an error leaves none.
     tables = _tables(draws, study)
     writers: dict[str, Callable] = {
@@ -85,8 +85,9 @@ def to_datatree(
     -------
     xarray.DataTree
         Group ``posterior``: group parameters (chain, draw), people's (chain, draw, subject).
-        ``observed_data``: ``choice`` and ``rt`` (obs), each with its person in the coordinate
-        ``obs_subject``. ``posterior_predictive``: the same (chain, draw, obs).
+        ``observed_data``: ``choice`` and ``rt``, or what else the study's trials consist of (obs),
+        each with its person in the coordinate ``obs_subject`` and its condition, if there are any,
+        in ``obs_condition``. ``posterior_predictive``: the same (chain, draw, obs).
         ``log_likelihood``: ``trial`` (chain, draw, obs), with all draws where they fit into
         memory, for ``az.loo``.
 
@@ -101,15 +102,16 @@ def to_datatree(
         raise ImportError(_MISSING.format("xarray")) from error
     if not hasattr(xarray, "DataTree"):
         raise ImportError(_MISSING.format("xarray 2024.10 or later"))
-    study = None if study is None else as_study(study)
-    _check(draws, study)
+    study = _checked(draws, study)
     groups = {"posterior": _posterior(xarray, draws, study)}
     if study is not None:
         frame = study.frame
         ids = np.asarray(_ids(study.subjects))
         owner = np.repeat(np.arange(len(study)), study.n_trials)
         coords = {"obs": np.arange(len(owner)), "obs_subject": ("obs", ids[owner])}
-        seen = {k: ("obs", frame[k].to_numpy()) for k in ("choice", "rt")}
+        if study.design:
+            coords["obs_condition"] = ("obs", frame["condition"].to_numpy(dtype=str))
+        seen = {k: ("obs", frame[k].to_numpy()) for k in study.columns if k not in study.design}
         groups["observed_data"] = xarray.Dataset(seen, coords)
         if draws.person_names:
             groups |= _per_trial(xarray, draws, study, coords, predictive_draws, seed)
@@ -131,7 +133,8 @@ def to_datatree(
 def predict(draws: Draws, study: Study, *, num_samples: int = 50, seed: int = 0) -> pd.DataFrame:
     """Simulate the same people again: draws of the posterior predictive distribution.
 
-    Everybody makes as many trials as in the data, with the parameters of a joint draw.
+    Everybody makes as many trials as in the data, in the same conditions, with the parameters of a
+    joint draw.
 
     Parameters
     ----------
@@ -147,29 +150,21 @@ def predict(draws: Draws, study: Study, *, num_samples: int = 50, seed: int = 0)
     Returns
     -------
     pandas.DataFrame
-        Columns ``draw``, ``subject``, ``choice`` and ``rt`` (s), like ``study.frame`` for each
-        draw.
+        For each draw what ``study.frame`` holds of the data, with a first column ``draw``.
 
     Raises
     ------
     ValueError
         If draws are not finite, have no people, or not those of the study.
     """
-    study = as_study(study)
-    _check(draws, study)
+    study = _checked(draws, as_study(study))
     if not draws.person_names:
         raise ValueError("draws hold no people's parameters; draw them with el.people.")
     chosen = _spread(draws.num_samples, check_count("num_samples", num_samples))
     again = _predicted(draws, study, chosen, seed)
     ids = study.frame["subject"]
-    return pd.DataFrame(
-        {
-            "draw": np.repeat(chosen, len(ids)),
-            "subject": np.tile(ids, len(chosen)),
-            "choice": again[..., 0].astype(int).ravel(),
-            "rt": again[..., 1].ravel(),
-        }
-    )
+    who = {"draw": np.repeat(chosen, len(ids)), "subject": np.tile(ids, len(chosen))}
+    return pd.DataFrame(who | {k: v.ravel() for k, v in study.named(again).items()})
 
 
 # --------------------------------------------------------------------------------------------------
@@ -214,7 +209,9 @@ def _per_trial(
     affordable = max(1, _MOST_VALUES // n_obs)
     chosen = _spread(draws.num_samples, min(check_count("predictive_draws", most), affordable))
     again = _predicted(draws, study, chosen, seed)
-    columns = {"choice": again[..., 0].astype("int8"), "rt": again[..., 1]}
+    columns = {k: v for k, v in study.named(again).items() if k not in study.design}
+    if "choice" in columns:
+        columns["choice"] = columns["choice"].astype("int8")
     groups = {"posterior_predictive": (columns, chosen)}
     if _model(draws).density is not None:
         chosen = _spread(draws.num_samples, affordable)
@@ -233,8 +230,8 @@ def _predicted(draws: Draws, study: Study, chosen: NDArray[np.intp], seed: int) 
     rng, most, model = generator(seed), study.trials.shape[1], _model(draws)
     there = np.arange(most) < study.n_trials[:, None]
     rows = [
-        model.trials_of({k: v[draw] for k, v in draws.items()}, most, seed=rng)[there]
-        for draw in chosen
+        model.trials_of({k: v[i] for k, v in draws.items()}, most, seed=rng, **study.design)[there]
+        for i in chosen
     ]
     return np.stack(rows)
 
@@ -277,16 +274,18 @@ def _model(draws: Draws) -> Model:
     return model
 
 
-def _check(draws: Draws, study: Study | None) -> None:
-    """Refuse draws that are not finite, or of other people than the study's."""
+def _checked(draws: Draws, study: Any) -> Any:
+    """Return the study; refuse draws that are not finite, or of other people or another model."""
     check_finite(draws)
     if study is None:
-        return
+        return None
+    study = as_study(study, model=draws.model)
     if draws.person_names and (draws.subjects or tuple(range(draws.n_subjects))) != study.subjects:
         raise ValueError(
             f"draws are of {draws.n_subjects} people, study has {len(study)}, or other ids; give "
             "the study that the draws were made from."
         )
+    return study
 
 
 def _spread(n: int, most: int) -> NDArray[np.intp]:

@@ -66,10 +66,8 @@ _PRIOR_SUBJECTS = 25
 _MOST_TRIALS = 12_000  # of a simulated study; bounds the time where people have many trials
 _TRIALS_AT_ONCE = 50_000
 _FEWEST_TRIALS = 5
-_TOO_FEW = (
-    f"Nobody has {_FEWEST_TRIALS} trials, which the comparison of data and predictions needs; only "
-    "the draws were compared with the prior."
-)
+_TOO_FEW = f"Nobody has {_FEWEST_TRIALS} trials{{}}, which the comparison of data and predictions "
+_TOO_FEW += "needs; {}."
 _LEAST_IQR = 1e-3  # seconds; times rounded to milliseconds may coincide
 # Where outliers begin, in interquartile ranges below the first and above the third quartile, and
 # the most that a single one counts.
@@ -447,8 +445,8 @@ def check(
 
     Notes
     -----
-    Of a study in which nobody has five trials only the draws are compared with the prior, and
-    ``.messages`` says so.
+    Of a study in which nobody has five trials only the draws are compared with the prior, and a
+    condition in which nobody has is left out; ``.messages`` says so.
     """
     check_count("num_samples", num_samples, 50)
     check_count("max_subjects", max_subjects)
@@ -462,7 +460,10 @@ def check(
         part = study if code is None else study.under(label)
         enough = part.n_trials >= _FEWEST_TRIALS
         if not enough.any():
-            notes.append(_TOO_FEW)
+            where, left = f" under {label!r}", "that condition was left out"
+            if code is None:
+                where, left = "", "only the draws were compared with the prior"
+            notes.append(_TOO_FEW.format(where, left))
             continue
         data, counts = part.trials[enough], part.n_trials[enough]
         options = {} if code is None else {"condition": code}

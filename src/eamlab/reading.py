@@ -32,6 +32,9 @@ COLUMNS = {
 }
 """Names by which `read_trials` finds its three columns, in upper or lower case."""
 
+_ACCURACY = ("accuracy", "acc", "correct", "corr", "is_correct")
+"""Names of a column that says who was right, in upper or lower case."""
+
 _UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
 _UNIT_NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds"}
 _SHORT, _LONG = 0.02, 20.0  # median times (s) between which a unit is likely
@@ -42,6 +45,7 @@ _FEW = 5  # trials of a subject below which its median says nothing of the unit
 _BLOCK = 3  # rows that stand together by intention
 _OTHER = "other condition"  # a reason to leave out
 _SHOWN = 5  # ids, values or lines named in a message
+_ONE_TABLE = "of several files make one table: pd.concat(pd.read_csv(f) for f in files)"
 _NOT_TEXT = {".xlsx", ".xls", ".ods", ".sav", ".mat", ".rds", ".feather", ".gz", ".zip"}
 _MARKS = {  # UTF-32 first: its mark begins with that of UTF-16
     codecs.BOM_UTF8: "utf-8-sig",
@@ -138,7 +142,7 @@ def read_trials(
     Raises
     ------
     FileNotFoundError
-        If there is no such file.
+        If there is no such file, or it is a folder.
     ImportError
         If the file is a Parquet file, and the package that reads these is missing.
     ValueError
@@ -168,6 +172,7 @@ def read_trials(
     remarks += [
         *_repeated_ids(frame, ids, names, rules.columns),
         *_far(times[reason == ""], unit, rules),
+        *_unlike_accuracy(frame, rows[reason == ""], names, rules.columns),
     ]
     who = " + ".join(map(str, names["subject"])) or "one subject"
     source = f"{source}; {who}, {names['rt']} ({unit}{how}), {names['response']}"
@@ -242,6 +247,11 @@ def _frame(path_or_frame: Any, columns: Mapping[str, Any]) -> tuple[pd.DataFrame
     remarks: list[str] = []
     if isinstance(path_or_frame, str | os.PathLike):
         path = Path(path_or_frame)
+        if path.is_dir():
+            raise FileNotFoundError(
+                f"path_or_frame: {str(path)!r} is a folder; {_ONE_TABLE}, or let el.summarize take "
+                "one file after the other."
+            )
         if not path.is_file():
             here = sorted(p.name for p in path.parent.glob("*.csv"))
             raise FileNotFoundError(
@@ -260,7 +270,8 @@ def _frame(path_or_frame: Any, columns: Mapping[str, Any]) -> tuple[pd.DataFrame
         frame, source = pd.DataFrame(path_or_frame), "a mapping"
     else:
         raise ValueError(
-            f"path_or_frame must be a path or a DataFrame, got {type(path_or_frame).__name__}."
+            f"path_or_frame must be a path or a DataFrame, got {type(path_or_frame).__name__}; "
+            f"{_ONE_TABLE}."
         )
     names = frame.columns.astype(str).str.strip()
     doubled = sorted(set(names[names.duplicated()]) - {""})
@@ -624,6 +635,7 @@ def _coding_question(name: Any, frequent: list[Any], coding: Mapping[Any, Any]) 
         return text
     lower, upper = ([v for v in frequent if str(v).lower() in words] for words in (_LOWER, _UPPER))
     numbers = [pair for pair in ((-1.0, 1.0), (0.0, 1.0)) if set(pair) <= set(values)]
+    numbers.sort(key=lambda pair: frequent.index(pair[0]))  # misses are rarer than errors
     named = list(numbers[0]) if numbers else lower[:1] + upper[:1]
     pair = (named + [value for value in frequent if value not in named])[:2]
     if not numbers:
@@ -636,6 +648,33 @@ def _coding_question(name: Any, frequent: list[Any], coding: Mapping[Any, Any]) 
         text += ", and which are no response (... stands for all others)"
     known = bool(named) and 2 in (len(named), len(values))
     return f"{text}: {_say(coding=advice)}" + ("." if known else "? Or the other way round?")
+
+
+def _unlike_accuracy(
+    frame: pd.DataFrame, kept: pd.DataFrame, names: Mapping[str, Any], given: Mapping[str, Any]
+) -> Iterable[str]:
+    """Remark on a column that says who was right, if nobody has said that responses are others."""
+    for name in frame.columns:
+        taken = name in (names["rt"], names["response"], *names["subject"])
+        if "response" in given or taken or str(name).strip().lower() not in _ACCURACY:
+            continue
+        right = _keys(frame[name], ("",))[kept.index]
+        known = right.isin([0.0, 1.0])
+        unlike = right[known] != kept["response"][known]
+        if not unlike.any():
+            continue
+        people = unlike.groupby(kept["subject"][known], sort=False).any()
+        alike = people.index[~people]
+        yield (
+            f"{names['response']!r} is not {name!r} in {_count(int(unlike.sum()), 'trial')}"
+            + (
+                f", but is for {_count(len(alike), 'subject')} ({_some(alike)})"
+                if len(alike)
+                else ""
+            )
+            + "; where upper should mean right, as with two kinds of stimuli, say "
+            + _say(columns={**given, "response": name})
+        )
 
 
 def _conditions(

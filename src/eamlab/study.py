@@ -152,16 +152,27 @@ class Study:
         return {k: float(v) for k, v in self.truth.items() if np.ndim(v) == 0}
 
     @property
+    def design(self) -> dict[str, NDArray[np.float32]]:
+        """What a simulator must be told to do this study again: each trial's condition, if any."""
+        if "condition" not in self.columns:
+            return {}
+        return {"condition": self.trials[..., self.columns.index("condition")]}
+
+    @property
     def frame(self) -> pd.DataFrame:
         """The trials as a tidy table: ``subject``, ``choice``, ``rt`` (s), ``condition``."""
         owner = np.repeat(np.arange(len(self)), self.n_trials)
         ids = pd.Series(self.subjects).iloc[owner].reset_index(drop=True)
-        values = dict(zip(self.columns, np.concatenate(self.by_subject).T, strict=True))
+        return pd.DataFrame({"subject": ids, **self.named(np.concatenate(self.by_subject))})
+
+    def named(self, trials: NDArray) -> dict[str, NDArray]:
+        """Return the columns (...) of trials (..., width), conditions by their names."""
+        values = dict(zip(self.columns, np.moveaxis(trials, -1, 0), strict=True))
         if "choice" in values:
             values["choice"] = values["choice"].astype(int)
         if "condition" in values:
             values["condition"] = np.where(values["condition"] < 0, *self.conditions)
-        return pd.DataFrame({"subject": ids, **values})
+        return values
 
     @property
     def table(self) -> pd.DataFrame:

@@ -146,7 +146,8 @@ def certify(
     draws : Draws
         From `eamlab.compose`; its settings are used again.
     study : Study or Terms
-        What they are draws for: simulated studies have as many people with as many trials.
+        What they are draws for: simulated studies have as many people with as many trials, in the
+        same conditions.
     method : {"composition", "score"}
         Whether to compose the simulated studies, or to average their groups' excess scores, which
         is quicker. For scores at most 3,000,000 trials of a study are simulated.
@@ -179,12 +180,18 @@ def certify(
     Raises
     ------
     ValueError
-        If draws, study and workflow do not belong together, or a count is too small.
+        If draws, study and workflow do not belong together, or a count is too small; for Terms of
+        a model with conditions.
     """
     start = time.monotonic()
     model = model_of(workflow)
     if isinstance(study, Terms):
         study.check_made_by(workflow)
+        if model.conditions:
+            raise ValueError(
+                "study: Terms do not say who did how many trials in which condition, and simulated "
+                "studies must; pass the Study."
+            )
     else:
         study = as_study(study, model=model)
     if until is not None and not until > 0:
@@ -261,10 +268,18 @@ def _composed_means(
     model = model_of(workflow)
     group = model.prior.to_dict(points)
     trials = study.n_trials.tolist()
-    studies = simulate(model, len(study), trials, seed=rng, n_studies=len(points), group=group)
+    how: dict[str, Any] = {"n_studies": len(points), "group": group} | _design(study)
+    studies = simulate(model, len(study), trials, seed=rng, **how)
     settings = draws.settings | {"num_samples": num_samples, "seed": int(rng.integers(2**31))}
     composed = compose(workflow, studies, **settings)
     return np.stack([group_array(d, model).mean(axis=0) for d in composed])
+
+
+def _design(study: Study | Terms, n_subjects: int | None = None) -> dict[str, Any]:
+    """Return what the simulator must be told of the first people's trials beside their numbers."""
+    most = study.n_trials[:n_subjects].max()
+    design = {} if isinstance(study, Terms) else study.design
+    return {k: v[:n_subjects, :most] for k, v in design.items()}
 
 
 def _fit(
@@ -324,6 +339,7 @@ def _by_scores(
     ends = np.cumsum(study.n_trials)[np.cumsum(sizes) - 1]
     sizes = sizes[: max(1, int(np.searchsorted(ends, _BATCH_TRIALS, side="right")))]
     trials = study.n_trials[: sum(sizes)].tolist()
+    how: dict[str, Any] = {"group": at} | _design(study, len(trials))
     at_once = max(1, _BATCH_TRIALS // sum(trials))
     if until is not None:
         at_once = min(at_once, _A_FEW)
@@ -331,7 +347,7 @@ def _by_scores(
     scores, made = np.empty((0, z.shape[1])), 0
     while made < n_studies:
         count = min(at_once, n_studies - made)
-        studies = simulate(model, len(trials), trials, seed=rng, n_studies=count, group=at)
+        studies = simulate(model, len(trials), trials, seed=rng, n_studies=count, **how)
         blocks = zip(*(split_subjects(one.trials, sizes) for one in studies), strict=True)
         # All studies' groups of a size at once: it saves many calls.
         summaries = summarize_groups(workflow, [np.concatenate(block) for block in blocks])

@@ -271,7 +271,8 @@ class Model:
         What a trial consists of. ``choice`` is 0 or 1, ``rt`` in seconds, ``condition`` one of
         `conditions`; others are numbers. A trial of zeros only stands for a missing one.
     conditions : tuple of float
-        Codes of the experiment's conditions, if a trial has one.
+        Codes of the experiment's conditions, if a trial has one; `simulate` then takes the code of
+        each trial, or of all, as ``condition``.
     """
 
     name: str
@@ -362,9 +363,14 @@ class Model:
         now = json.loads(json.dumps(self.description()))
         if description == now:
             return
-        found = "; ".join(differences(description or {}, now))
+        found = list(differences(description or {}, now))
+        if len(found) > _TOLD:
+            # Another model altogether: its name first, and not each of its parameters.
+            found.sort(key=lambda text: not text.startswith("name "))
+            found[_TOLD:] = [f"and {len(found) - _TOLD} more differences"]
         raise ValueError(
-            f"{what} was made with another model than {self.name}: {found}. Make it anew: {how}."
+            f"{what} was made with another model than {self.name}: {'; '.join(found)}. "
+            f"Make it anew: {how}."
         )
 
     def sample_people(
@@ -510,6 +516,7 @@ def differences(then: Any, now: Any, where: str = "") -> Iterator[str]:
         yield f"{where} was {_SHORT.repr(then)}, is {_SHORT.repr(now)}"
 
 
+_TOLD = 3  # differences
 _SHORT = reprlib.Repr(maxstring=80)
 
 

@@ -102,7 +102,7 @@ def exact_people(
     rng, shift = generator(seed), boundary_shift(em_dt)
     draw = _draw_pair if has_conditions(model) else _draw_subject
     drawn = [draw(subject, etas, model, shift, rng) for subject in subjects_of(study)]
-    for text in doubtful(np.array([doubt for _, doubt in drawn])):
+    for text in doubtful(np.array([doubt for _, doubt in drawn]), study.subjects):
         warnings.warn(f"exact_people: {text}.", ReferenceWarning, stacklevel=2)
     values = dict(zip(coordinates(model).names, etas.T, strict=True))
     values |= {k: np.stack([person[k] for person, _ in drawn], axis=1) for k in model.person_names}

@@ -132,7 +132,8 @@ def exact(
         raise ValueError(f"method must be 'auto' or 'mcmc'; got {method!r}.")
     coordinates(model)  # refuses a model that the quadrature does not know
     rng = generator(seed)
-    subjects, shift = subjects_of(as_study(study, model=model)), boundary_shift(em_dt)
+    study = as_study(study, model=model)
+    subjects, shift = subjects_of(study), boundary_shift(em_dt)
     domain, start = domain_of(model), None
     if len(subjects) > _SCOUTS or any(map(domain.is_narrow, subjects)):
         likelihood, start = _scouted(subjects, model, shift, rng, progress)
@@ -140,7 +141,7 @@ def exact(
         likelihood = _likelihood(subjects, model, domain, shift, progress)
     settings = {"num_samples": num_samples, "seed": seed, "em_dt": em_dt, "method": method}
     sample = _draw(likelihood, start, num_samples, method, rng, progress)
-    draws = _packed(sample, likelihood, model, settings, rng)
+    draws = _packed(sample, likelihood, model, settings, rng, study.subjects)
     for message in draws.warnings:
         warnings.warn(message, ReferenceWarning, stacklevel=2)
     return draws
@@ -196,7 +197,8 @@ def log_likelihood(
         at which these subjects are next to impossible.
     """
     etas = group_points(group, model)
-    subjects = subjects_of(as_study(study, model=model))
+    study = as_study(study, model=model)
+    subjects = subjects_of(study)
     domain = domain_of(model).within(etas[:, START], subjects)
     likelihood = _likelihood(subjects, model, domain, boundary_shift(em_dt), None)
     values = likelihood(etas)
@@ -205,7 +207,7 @@ def log_likelihood(
     places = np.linspace(0, len(etas) - 1, min(len(etas), 20)).astype(int)
     few = np.argsort(etas[:, START])[places]
     within = etas[few][np.isfinite(values[few])]
-    for text in doubtful(np.maximum(doubts, likelihood.check(within))):
+    for text in doubtful(np.maximum(doubts, likelihood.check(within)), study.subjects):
         warnings.warn(f"log_likelihood: {text}.", ReferenceWarning, stacklevel=2)
     return values
 
@@ -269,6 +271,7 @@ def _packed(
     model: Model,
     settings: dict[str, Any],
     rng: np.random.Generator,
+    ids: Sequence[Any],
 ) -> Draws:
     """Resample or thin to num_samples draws, run the last diagnostics, name the parameters."""
     mean = sample.weights @ sample.draws
@@ -283,14 +286,16 @@ def _packed(
         settings=settings,
         mean=dict(zip(names, mean.tolist(), strict=True)),
         sd=dict(zip(names, sd.tolist(), strict=True)),
-        warnings=_messages(sample, likelihood, chosen),
+        warnings=_messages(sample, likelihood, chosen, ids),
         diagnostics={"method": sample.method, "ess": sample.ess}
         | sample.diagnostics
         | {"edge": edge},
     )
 
 
-def _messages(sample: _Sample, likelihood: Likelihood, chosen: FloatArray) -> tuple[str, ...]:
+def _messages(
+    sample: _Sample, likelihood: Likelihood, chosen: FloatArray, ids: Sequence[Any]
+) -> tuple[str, ...]:
     """Failed diagnostics in words."""
     found = []
     if sample.ess < 200.0:
@@ -299,7 +304,7 @@ def _messages(sample: _Sample, likelihood: Likelihood, chosen: FloatArray) -> tu
         found.append(f"the chains did not mix (split R-hat {sample.diagnostics['r_hat']:.3f})")
     if sample.diagnostics.get("pareto_k", 0.0) > 0.7:
         found.append(f"importance weights are uneven (k = {sample.diagnostics['pareto_k']:.2f})")
-    found += doubtful(likelihood.doubts)
+    found += doubtful(likelihood.doubts, ids)
     mid, half = likelihood.tables.beta_range
     far = np.abs(np.interp(chosen[:, START], *likelihood.beta_grid) - mid) > 0.95 * half
     if far.mean() > 1e-3:
@@ -307,12 +312,12 @@ def _messages(sample: _Sample, likelihood: Likelihood, chosen: FloatArray) -> tu
     return tuple(f"exact: {text}." for text in found)
 
 
-def doubtful(doubts: FloatArray) -> list[str]:
-    """Name the subjects whose integrals are in doubt, if any."""
+def doubtful(doubts: FloatArray, ids: Sequence[Any]) -> list[str]:
+    """Name the subjects whose integrals are in doubt, if any, by their ids."""
     odd = np.flatnonzero(doubts > _MOST_DOUBT)
     if not odd.size:
         return []
     return [
         f"the quadrature misses a part of the integrals of {odd.size} subjects "
-        f"({odd[:10].tolist()}, up to {doubts.max():.1%}): check their data"
+        f"({[ids[j] for j in odd[:10]]}, up to {doubts.max():.1%}): check their data"
     ]

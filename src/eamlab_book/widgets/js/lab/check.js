@@ -351,7 +351,7 @@
   /** The part of a study under each of its model's conditions: [{people, code, suffix}]. */
   const partsOf = ({ model: { conditions } }, study, { codes, labels }) => (!conditions
     ? [{ people: study, code: null, suffix: "" }]
-    : conditions.map((code, c) => ({ code, suffix: ` (${labels[c]})`,
+    : conditions.map((code, c) => ({ code, suffix: ` (${labels[c]})`, label: labels[c],
       people: study.map((trials, j) => trials.filter((_, i) => codes[j][i >> 1] === code)) })));
 
   /**
@@ -366,14 +366,16 @@
     const { uniform } = eam.random(seed);
     const random = { uniform, normal: eam.normals(uniform) };
     const parts = partsOf(network, study, under);
-    for (const [p, { people, code, suffix }] of parts.entries()) {
+    for (const [p, { people, code, suffix, label }] of parts.entries()) {
       const data = people.filter((trials) => trials.length >= 2 * FEWEST_TRIALS);
       if (!simulate) {
         notes.add(`This page cannot simulate the model ${network.model.name}; only the draws were ` +
           "compared with the prior.");
       } else if (!data.length) {
-        notes.add(`Nobody has ${FEWEST_TRIALS} trials, which the comparison of data and predictions ` +
-          "needs; only the draws were compared with the prior.");
+        const [where, left] = code === null ? ["", "only the draws were compared with the prior"]
+          : [` under '${label}'`, "that condition was left out"];
+        notes.add(`Nobody has ${FEWEST_TRIALS} trials${where}, which the comparison of data and ` +
+          `predictions needs; ${left}.`);
       }
       if (!simulate || !data.length) continue;
       const counts = data.map((trials) => trials.length / 2);

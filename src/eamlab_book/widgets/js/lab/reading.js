@@ -37,6 +37,7 @@
   };
   const NUMBER = /^\s*[+-]?\d*[.,]?\d+\s*$/;
   const PLAIN_NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
+  const ACCURACY = new Set(["accuracy", "acc", "correct", "corr", "is_correct"]);
   const LOWER = new Set(["lower", "error", "err", "incorrect", "wrong", "no", "left"]);
   const UPPER = new Set(["upper", "correct", "corr", "right", "yes"]);
   const MISSING = new Set(["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan",
@@ -492,9 +493,9 @@
     return `${words}? Or the other way round?`;
   });
   const pairOf = (values) => {
-    for (const [low, high] of [[-1, 1], [0, 1]]) {
-      if (values.includes(low) && values.includes(high)) return { pair: [low, high], known: true };
-    }
+    const numbers = [[-1, 1], [0, 1]].filter((pair) => pair.every((v) => values.includes(v)))
+      .sort((a, b) => values.indexOf(a[0]) - values.indexOf(b[0]));  // misses are rarer than errors
+    if (numbers.length) return { pair: numbers[0], known: true };
     const within = (words) => values.filter((v) => words.has(String(v).toLowerCase()));
     const [lower, upper] = [within(LOWER), within(UPPER)];
     if (lower.length && upper.length) return { pair: [lower[0], upper[0]], known: true };
@@ -506,6 +507,25 @@
     }
     const text = (v) => (typeof v === "number" ? point(v) : v);
     return { pair: others.sort((a, b) => (text(a) < text(b) ? -1 : 1)), known: false };
+  };
+
+  /** Remarks on columns that say who was right, if nobody has said that responses are others. */
+  const unlikeAccuracy = (table, { subject, response }, names, given, kept) => {
+    const taken = [names.rt, names.response, ...names.subject];
+    const found = "response" in given ? [] : table.names.filter((name) =>
+      !taken.includes(name) && ACCURACY.has(String(name).trim().toLowerCase()));
+    return found.flatMap((name) => {
+      const right = keysOf(table.columns.get(name), [""]);
+      const people = bySubject(subject, (i) => right[i] !== response[i],
+        (i) => kept(i) && (right[i] === 0 || right[i] === 1));
+      const n = [...people.values()].flat().filter(Boolean).length;
+      if (!n) return [];
+      const alike = [...people].filter(([, unlike]) => !unlike.includes(true)).map(([id]) => id);
+      const answer = { columns: { ...given, response: name } };
+      const but = alike.length ? `, but is for ${counted(alike.length, "subject")} (${some(alike)})` : "";
+      return [{ text: `${literal(names.response)} is not ${literal(name)} in ${counted(n, "trial")}${but}; ` +
+        `where upper should mean right, as with two kinds of stimuli, say \`${written(answer)}\``, answer }];
+    });
   };
 
   /** Codes of the two conditions, null where missing, infinite for others; and their names. */
@@ -753,6 +773,7 @@
     const notes = table.remarks.map((text) => ({ text }));
     notes.push(...((yield* repeatedIds(table, subject, names, columns)) ?? []).map((text) => ({ text })));
     notes.push(...far(times.filter((_, i) => !reason[i]), unit ?? "s", missing));
+    notes.push(...unlikeAccuracy(table, rows, names, columns, (i) => !reason[i]));
     yield { share: 1 };
     const people = bySubject(subject, (i) => [rows.response[i], Math.fround(rows.rt[i])],
       (i) => !reason[i]);
