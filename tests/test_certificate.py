@@ -1,6 +1,7 @@
 """The certificate: what simulated compositions say about a composed posterior's error."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import eamlab as el
@@ -109,7 +110,14 @@ def test_a_time_limit_ends_it_early(pretend, monkeypatch):
     draws, study = pretend(np.zeros(DIM), np.eye(DIM), 1.0, PRIOR.means, 0.1 * PRIOR.sds)
     monkeypatch.setattr(certificate, "_BATCH_TRIALS", study.n_trials.sum())  # one study at once
     found = el.certify(Workflow(), draws, study, n_studies=500, time_limit=0.0, seed=1)
-    assert 20 <= found.n_studies < 500
+    assert found.n_studies == 20
+
+
+def test_a_time_limit_is_looked_at_within_a_round(pretend):
+    draws, study = pretend(np.zeros(DIM), np.eye(DIM), 1.0, PRIOR.means, 0.1 * PRIOR.sds)
+    how = {"n_studies": 500, "rounds": 1, "seed": 1}
+    assert el.certify(Workflow(), draws, study, time_limit=0.0, **how).n_studies == 20
+    assert el.certify(Workflow(), draws, study, time_limit=600, **how).n_studies == 500
 
 
 def test_it_ends_early_once_the_forecast_is_sure(pretend):
@@ -130,7 +138,8 @@ def test_simulated_studies_have_the_design_of_the_study(monkeypatch):
 
     def compose(workflow, studies, **settings):
         seen.extend(studies)
-        values = np.random.default_rng(1).standard_normal((settings["num_samples"], DIM))
+        z = np.random.default_rng(1).standard_normal((settings["num_samples"], DIM))
+        values = PRIOR.means + 0.1 * PRIOR.sds * z
         return [
             el.Draws(dict(zip(PRIOR.names, values.T, strict=True)), model=el.EAM) for _ in studies
         ]
@@ -141,6 +150,128 @@ def test_simulated_studies_have_the_design_of_the_study(monkeypatch):
     el.certify(Workflow(), draws, study, n_studies=20, seed=1)
     assert len(seen) == 21 and all(s.n_trials.tolist() == [5, 12, 8] for s in seen)
     assert not np.array_equal(seen[1].trials, seen[2].trials)
+
+
+def test_terms_are_certified_in_their_own_groups(workflow):
+    """Composed from 12 groups of unequal sizes, and not from the one that would be enough."""
+    study = el.simulate(el.EAM, 66, 10, seed=4)
+    chunks = (study[:33], study[33:])
+    first, second = (el.summarize(workflow, c, group_size=11, progress=False) for c in chunks)
+    terms = (first + second).without([0, 34], workflow, study)
+    assert terms.sizes.tolist() != sorted(terms.sizes) and len(terms.sizes) == 6
+    draws = el.compose(workflow, terms, num_samples=50, seed=1)
+    design = []
+
+    def compose(workflow, studies, **settings):
+        design.append((settings["group_size"], studies[0].n_trials.tolist()))
+        return [draws for _ in studies]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(certificate, "compose", compose)
+        el.certify(workflow, draws, terms, n_studies=20, seed=1)
+    assert all(sizes == (11,) * 4 + (10,) * 2 for sizes, _ in design)
+    scores = el.certify(workflow, draws, terms, method="score", n_studies=40, seed=1)
+    # Information of groups of 66 people, six times, would be too narrow by half and more.
+    assert scores.table["sd_ratio"].between(0.5, 1.6).all()
+
+
+def test_people_of_unequal_groups_keep_their_trials(workflow):
+    study = el.simulate(el.EAM, 9, list(range(5, 14)), seed=4)
+    parts = [el.summarize(workflow, study[i:j]) for i, j in ((0, 2), (2, 5), (5, 7), (7, 9))]
+    terms = certificate._equal_adjacent(sum(parts))
+    assert terms.sizes.tolist() == [3, 2, 2, 2]
+    assert terms.n_trials.tolist() == [7, 8, 9, 5, 6, 10, 11, 12, 13]
+    np.testing.assert_array_equal(terms.summaries[1], parts[0].summaries[0])
+
+
+def test_draws_of_another_study_workflow_or_method_are_refused(workflow):
+    study, other = (el.simulate(el.EAM, 40, 10, seed=s, group={"mu_nu": 0.5}) for s in (4, 5))
+    draws = el.compose(workflow, study, num_samples=50, seed=1, group_size=20, check=False)
+    for wrong in (other, study[:20], el.summarize(workflow, other, group_size=20)):
+        with pytest.raises(ValueError, match="draws: their .summaries are not those of this study"):
+            el.certify(workflow, draws, wrong, n_studies=20)
+    exact = el.Draws(dict(draws), model=el.EAM, settings={"em_dt": None, "seed": 1})
+    with pytest.raises(ValueError, match="not from eamlab.compose"):
+        el.certify(workflow, exact, study, n_studies=20)
+    constant = el.Draws(dict(draws) | {"mu_nu": np.zeros(50)}, settings=draws.settings)
+    with pytest.raises(ValueError, match="draws: all of some parameter are the same"):
+        el.certify(workflow, constant, study, n_studies=20)
+    thrown = {"mu_nu": 100.0 * np.linspace(-1.0, 1.0, 50)}
+    diverged = el.Draws(dict(draws) | thrown, settings=draws.settings)
+    with pytest.raises(
+        ValueError, match=r"draws: those of \['mu_nu'\] are more than 3 times as wide"
+    ):
+        el.certify(workflow, diverged, study, n_studies=20)
+
+
+def test_corrected_draws_that_are_certified_again_are_not_moved_twice(pretend):
+    """The composed mean is what tells of the study; where the draws are now is another matter."""
+    composed, sd = PRIOR.means, 0.02 * PRIOR.sds
+    offset = np.full(DIM, 2.0)
+    draws, study = pretend(offset, np.eye(DIM), 0.5, composed, sd)
+    how = {"n_studies": 100, "correct": True}
+    once = el.certify(Workflow(), draws, study, seed=1, **how)
+    again = el.certify(Workflow(), once.draws, study, seed=2, **how)
+    assert np.abs(once.table["bias"] - 2.0).max() < 0.3
+    assert np.abs(again.table["bias"]).max() < 0.3
+    assert again.sentences == []
+    moved = (np.array(list(again.draws.mean.values())) - composed) / sd
+    np.testing.assert_allclose(moved, -2.0, atol=0.3)
+
+
+def table(bias, bias_se, sd_ratio=1.0):
+    columns = {"bias": bias, "bias_se": bias_se, "sd_ratio": sd_ratio}
+    return pd.DataFrame(columns, index=pd.Index(PRIOR.names, name="parameter"))
+
+
+def test_sentences_say_what_is_more_than_chance():
+    def said(n_studies=60, **columns):
+        return certificate.Certificate(table(**columns), None, n_studies, 1.0).sentences
+
+    noise = np.array([0.6, -0.3, 0.1, 0.0, -0.2, 0.3, 0.0])  # two standard errors at most
+    assert said(bias=noise, bias_se=0.3) == []
+    assert said(bias=noise * 3, bias_se=0.3) == [
+        "mu_nu: about 1.8 sd too high, give or take 0.3.",
+        "mu_log_alpha: about 0.9 sd too low, give or take 0.3.",
+        "log_sigma_log_alpha: about 0.6 sd too low, give or take 0.3.",
+        "log_sigma_log_t0: about 0.9 sd too high, give or take 0.3.",
+    ]
+    (one,) = said(bias=np.r_[1.0, np.zeros(6)], bias_se=np.r_[1.4, np.full(6, 0.3)])
+    assert one == "mu_nu: by how much it is off cannot be told, give or take 1.4 sd."
+    wide = {"bias": np.zeros(7), "bias_se": 0.3, "sd_ratio": np.r_[1.5, 0.65, np.ones(5)]}
+    assert said(20, **wide) == []  # from 20 studies a width is known to a fifth
+    assert said(60, **wide) == [
+        "mu_nu: 1.5 times too wide.", "mu_log_alpha: 1.5 times too narrow."
+    ]  # fmt: skip
+
+
+def test_a_certificate_is_shown_with_its_sentences():
+    fine = certificate.Certificate(table(np.full(7, 0.1), 0.3), None, 60, 1.0)
+    said = "Nothing is off by more than half an sd, as far as 60 simulated studies tell."
+    assert repr(fine).endswith(said) and f"<p>{said}</p>" in fine._repr_html_()
+    off = certificate.Certificate(table(np.full(7, 2.0), 0.3), None, 60, 1.0)
+    assert "beta_raw: about 2.0 sd too high, give or take 0.3." in repr(off)
+    assert off._repr_html_().count("<p>") == 7
+
+
+def test_few_studies_are_one_round(pretend):
+    """A round of fewer studies than coefficients would send the next one anywhere."""
+    counts = []
+    draws, study = pretend(np.zeros(DIM), np.eye(DIM), 1.0, PRIOR.means, 0.1 * PRIOR.sds)
+    made = certificate._composed_means
+
+    def counted(workflow, draws, study, points, *others):
+        counts.append(len(points))
+        return made(workflow, draws, study, points, *others)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(certificate, "_composed_means", counted)
+        for n_studies, rounds, wanted in (
+            (20, 2, [16, 4]), (20, 30, [16, 1, 1, 1, 1]), (60, 2, [30, 30]), (25, 1, [25])
+        ):  # fmt: skip
+            el.certify(Workflow(), draws, study, n_studies=n_studies, rounds=rounds, seed=1)
+            assert counts == wanted
+            counts.clear()
 
 
 def test_excess_scores_are_slopes_of_the_likelihood(workflow):
@@ -268,6 +399,8 @@ def test_a_study_larger_than_a_batch_is_simulated_whole(pretend, monkeypatch):
     "options",
     [
         *({"n_studies": 3}, {"rounds": 0}, {"n_studies": True}, {"until": 0.0}),
+        *({"until": True}, {"until": "a"}, {"time_limit": -1.0}, {"time_limit": "a"}),
+        *({"correct": "no"},),
         *({"method": "scores"}, {"rounds": 3, "method": "score"}),
     ],
 )

@@ -47,6 +47,18 @@ def test_shapes_names_and_reuse_of_summaries(workflow, studies, settings):
     assert not np.array_equal(first.array, other.array)
 
 
+def test_sizes_of_all_groups_may_be_given(workflow, studies):
+    one = el.compose(workflow, studies[0], seed=5, check=False, **GAUSSIAN)
+    given = GAUSSIAN | {"group_size": (5,) * 4}
+    same = el.compose(workflow, studies[0], seed=5, check=False, **given)
+    np.testing.assert_array_equal(same.array, one.array)
+    assert same.settings["group_size"] == (5, 5, 5, 5)
+    unequal = el.compose(
+        workflow, studies[0], seed=5, check=False, **given | {"group_size": (9, 11)}
+    )
+    assert unequal.diagnostics == {"n_groups": 2, "group_size": 11}
+
+
 def test_every_parameter_has_its_own_name(workflow):
     """All seven truths are elsewhere on their prior; 200 people tell each within a prior sd.
 

@@ -58,6 +58,13 @@ def test_a_group_size_must_be_a_whole_divisor(size):
         group_sizes(size, 10, (1, 5))
 
 
+@pytest.mark.parametrize("sizes", [(3, 3), (3, 2, 3, 2), (10, 0), (), (5, 4)])
+def test_given_sizes_add_up_and_stand_by_their_equals(sizes):
+    assert group_sizes((3, 3, 2, 2), 10, (1,)) == (3, 3, 2, 2)
+    with pytest.raises(ValueError, match="^group_size: sizes of groups must be positive, add up"):
+        group_sizes(sizes, 10, (1, 5))
+
+
 def test_groups_are_summarized_as_if_one_by_one():
     workflow = el.load_pretrained("global")
     together = summarize_groups(workflow, split_subjects(TRIALS, (3, 2, 2)))

@@ -285,7 +285,8 @@ def reweighted(
     names = coordinates(model).names
     values = np.stack([draws[k] for k in names], axis=1)
     mean, covariance = values.mean(axis=0), np.cov(values.T)
-    subjects = subjects_of(as_study(study, model=model))
+    study = as_study(study, model=model)
+    subjects = subjects_of(study)
     domain = posterior.domain_of(model).around(mean, np.sqrt(np.diag(covariance)))
     likelihood = posterior._likelihood(subjects, model, domain, 0.0, False)
     factor = samplers.cholesky_factor(covariance)
@@ -300,7 +301,7 @@ def reweighted(
     ess = float(1.0 / np.sum(weights**2))
     found = posterior._Sample(points, weights, ess, "reweighted", {"pareto_k": float(k_hat)})
     settings = {"num_samples": check_count("num_samples", num_samples), "seed": seed, "n": n}
-    return posterior._packed(found, likelihood, model, settings, rng)
+    return posterior._packed(found, likelihood, model, settings, rng, study.subjects)
 
 
 # --- what they share ------------------------------------------------------------------------------

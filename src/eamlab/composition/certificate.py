@@ -37,9 +37,10 @@ Beaumont, Zhang & Balding (2002), *Genetics* 162, 2025-2035, for the regression;
 
 from __future__ import annotations
 
+import html
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ from eamlab.composition.groups import (
 )
 from eamlab.composition.posterior import compose
 from eamlab.composition.terms import Terms
-from eamlab.draws import Draws, group_array
+from eamlab.draws import Draws, as_draws, group_array
 from eamlab.model.model import Model, check_count, generator
 from eamlab.study import Study, as_study, simulate
 from eamlab.workflows import model_of
@@ -75,9 +76,11 @@ LEAST = 20
 _GROUPS = 60  # whose scores tell a covariance
 _A_FEW = 5  # simulated studies between two looks at how sure the forecast is
 _BATCH_TRIALS = 3_000_000  # simulated at once: bounds the memory at about 0.1 GB
+_WIDEST = 3.0  # prior sds; studies around wider draws cannot be simulated
+_SAME = 0.01  # by which summaries of the same group may differ, of their largest entry: rounding
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Certificate:
     """What is known of a composed posterior's error.
 
@@ -101,23 +104,44 @@ class Certificate:
 
     @property
     def sentences(self) -> list[str]:
-        """What is off by more than half an sd, or by a third in width, in words."""
+        """What is off by more than half an sd, or by a third in width, in words.
+
+        By more than chance: of a bias what `certify` would take off counts, of a width what exceeds
+        three standard errors. What cannot be told to an sd is said, too.
+        """
         found = []
-        for name, row in self.table.iterrows():
-            if abs(row["bias"]) > max(0.5, 2.0 * row["bias_se"]):
+        # The regression uses up as many studies as it has coefficients of a parameter.
+        free = max(self.n_studies - len(self.table) - 1, 1)
+        widest = np.exp(max(np.log(4.0 / 3.0), 3.0 / np.sqrt(2.0 * free)))
+        for (name, row), sure in zip(self.table.iterrows(), _sure(self.table), strict=True):
+            if sure * abs(row["bias"]) > 0.5:
                 side = "high" if row["bias"] > 0 else "low"
                 found.append(
                     f"{name}: about {abs(row['bias']):.1f} sd too {side}, give or take "
                     f"{row['bias_se']:.1f}."
                 )
-            if not 0.75 < row["sd_ratio"] < 1.33:
+            elif row["bias_se"] > 1.0:
+                found.append(
+                    f"{name}: by how much it is off cannot be told, give or take "
+                    f"{row['bias_se']:.1f} sd."
+                )
+            times = max(row["sd_ratio"], 1.0 / row["sd_ratio"])
+            if times > widest:
                 wide = "wide" if row["sd_ratio"] > 1 else "narrow"
-                times = max(row["sd_ratio"], 1.0 / row["sd_ratio"])
                 found.append(f"{name}: {times:.1f} times too {wide}.")
         return found
 
+    def __repr__(self) -> str:
+        return "\n".join([str(self.table.round(2)), *self._said])
+
     def _repr_html_(self) -> str:
-        return str(self.table.round(2).to_html())
+        said = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in self._said)
+        return str(self.table.round(2).to_html()) + said
+
+    @property
+    def _said(self) -> list[str]:
+        studies = f"as far as {self.n_studies} simulated studies tell"
+        return self.sentences or [f"Nothing is off by more than half an sd, {studies}."]
 
 
 def certify(
@@ -144,10 +168,11 @@ def certify(
     workflow : bayesflow.CompositionalWorkflow
         What made the draws.
     draws : Draws
-        From `eamlab.compose`; its settings are used again.
+        From `eamlab.compose`; its settings are used again, or, where draws have none, its defaults.
+        Draws that a certificate has corrected may be certified again: what they are still off by.
     study : Study or Terms
         What they are draws for: simulated studies have as many people with as many trials, in the
-        same conditions.
+        same conditions, in groups of the same sizes.
     method : {"composition", "score"}
         Whether to compose the simulated studies, or to average their groups' excess scores, which
         is quicker. For scores at most 3,000,000 trials of a study are simulated.
@@ -155,7 +180,8 @@ def certify(
         Studies to simulate, in all rounds together: 20 at least, of scores as many as have 60
         groups. The chance in a forecast by scores is 1 / sqrt(n_studies) composed sds.
     rounds : int, default 2
-        Each round simulates around where the one before it found the parameters. Of compositions.
+        Each round simulates around where the one before it found the parameters, the first with at
+        least twice as many studies as there are coefficients. Of compositions.
     num_samples : int, default 32
         Draws of each study that is composed; only their mean counts.
     correct : bool, default False
@@ -180,8 +206,8 @@ def certify(
     Raises
     ------
     ValueError
-        If draws, study and workflow do not belong together, or a count is too small; for Terms of
-        a model with conditions.
+        If draws, study and workflow do not belong together, or an argument is out of range; for
+        Terms of a model with conditions.
     """
     start = time.monotonic()
     model = model_of(workflow)
@@ -194,8 +220,13 @@ def certify(
             )
     else:
         study = as_study(study, model=model)
-    if until is not None and not until > 0:
+    if until is not None and not (_is_number(until) and until > 0):
         raise ValueError(f"until must be above 0, got {until!r}; 0.2 takes about 40 studies.")
+    if time_limit is not None and not (_is_number(time_limit) and time_limit >= 0):
+        raise ValueError(f"time_limit must be seconds, at least 0, got {time_limit!r}.")
+    if not isinstance(correct, bool):
+        raise ValueError(f"correct must be True or False, got {correct!r}.")
+    draws = as_draws(draws, "draws")
     values = group_array(draws, model)
     if len(values) < LEAST:
         raise ValueError(f"draws: a certificate needs at least {LEAST}, got {len(values)}.")
@@ -205,8 +236,23 @@ def certify(
     check_count("rounds", rounds)
     if method == "score" and (rounds, num_samples) != (2, 32):
         raise ValueError("method='score' composes nothing: leave out rounds and num_samples.")
+    _check_belong(workflow, draws, study)
+    if isinstance(study, Terms):
+        study = _equal_adjacent(study)
     mean, cov = values.mean(axis=0), np.cov(values.T)
     sd, rng = np.sqrt(np.diag(cov)), generator(seed)
+    if not (sd > 0).all():
+        raise ValueError("draws: all of some parameter are the same, so that there is no width.")
+    wide = [k for k, r in zip(model.prior.names, sd / model.prior.sds, strict=True) if r > _WIDEST]
+    if wide:
+        raise ValueError(
+            f"draws: those of {wide} are more than {_WIDEST:g} times as wide as the prior, which "
+            "no posterior is: the sampler diverged. Use more steps, or method='gaussian'."
+        )
+    # What was composed: of draws that are corrected already it is not their mean.
+    told = draws.diagnostics.get("composed_mean")
+    composed_mean = mean if told is None else np.array([told[k] for k in model.prior.names])
+    looks = until is not None or time_limit is not None
     bar = tqdm(total=n_studies, desc="certifying", delay=2.0, disable=progress is False)
 
     def late() -> bool:
@@ -215,16 +261,18 @@ def certify(
     with bar:
         if method == "score":
             center, width, chance, untold, made = _by_scores(
-                workflow, draws, study, n_studies, until, late, bar, rng
+                workflow, draws, study, n_studies, until, late, looks, bar, rng
             )
         else:
             points, means = np.empty((0, len(mean))), np.empty((0, len(mean)))
             center = mean
-            for count in np.diff(np.linspace(0, n_studies, rounds + 1).astype(int)):
+            least = min(n_studies, 2 * (len(mean) + 1))
+            ends = np.maximum(np.linspace(0, n_studies, rounds + 1)[1:].astype(int), least)
+            for count in np.diff(np.unique(ends), prepend=0):
                 z = rng.standard_normal((count, len(mean)))
                 new = center + _REACH * z @ np.linalg.cholesky(cov).T
                 n_parts, sure = min(count, -(-count * study.n_trials.sum() // _BATCH_TRIALS)), False
-                if until is not None:
+                if looks:
                     n_parts = max(n_parts, count // _A_FEW)
                 for part in np.array_split(new, n_parts):
                     if len(points) >= LEAST and (late() or sure):
@@ -233,8 +281,8 @@ def certify(
                     points, means = np.vstack([points, part]), np.vstack([means, composed])
                     bar.update(len(part))
                     if until is not None and len(points) >= LEAST:
-                        sure = bool(_fit(points, means, mean, sd, model)[2].max() <= until)
-                center, width, chance, untold = _fit(points, means, mean, sd, model)
+                        sure = bool(_fit(points, means, composed_mean, sd, model)[2].max() <= until)
+                center, width, chance, untold = _fit(points, means, composed_mean, sd, model)
             made = len(points)
     error = np.hypot(chance, untold)
     table = pd.DataFrame(
@@ -247,13 +295,70 @@ def certify(
         # Three standard errors of a log sd from so many studies.
         sure_of = max(np.log(1.25), 3.0 / np.sqrt(2.0 * made))
         stretch = np.where(np.abs(np.log(ratio)) > sure_of, ratio, 1.0)
-        z = (table["bias"] / table["bias_se"]).to_numpy() ** 2
-        sure = np.clip(1.0 - 1.0 / np.maximum(z, z.mean()), 0.0, 1.0)
-        moved = mean - sure * (mean - center) + stretch * (values - mean)
+        moved = mean - _sure(table) * (mean - center) + stretch * (values - mean)
         columns = dict(zip(model.prior.names, moved.T, strict=True))
-        how: dict[str, Any] = {"settings": draws.settings, "diagnostics": draws.diagnostics}
-        corrected = Draws(columns, model=model, **how)
+        told = dict(zip(model.prior.names, composed_mean.tolist(), strict=True))
+        how: dict[str, Any] = {"diagnostics": draws.diagnostics | {"composed_mean": told}}
+        corrected = Draws(columns, model=model, settings=draws.settings, **how)
     return Certificate(table, corrected, made, time.monotonic() - start)
+
+
+def _sure(table: pd.DataFrame) -> FloatArray:
+    """Return the share of each predicted bias that is not chance, as `certify` says."""
+    z = (table["bias"] / table["bias_se"]).to_numpy() ** 2
+    return 1.0 - 1.0 / np.maximum(np.maximum(z, z.mean()), 1.0)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+def _check_belong(workflow: Any, draws: Draws, study: Study | Terms) -> None:
+    """Refuse draws that were not composed, or whose first group is not the study's."""
+    if draws.settings and "group_size" not in draws.settings:
+        raise ValueError(
+            f"draws: they are not from eamlab.compose, whose settings would be used again; these "
+            f"have {sorted(draws.settings)}."
+        )
+    if draws.summaries is None:
+        return
+    sizes, known = _sizes(workflow, draws, study), np.asarray(draws.summaries)
+    if len(sizes) == len(known):
+        if isinstance(study, Terms):
+            made = study.summaries[:1]
+        else:
+            made = summarize_groups(workflow, [study.trials[None, : sizes[0]]])
+        alike = made.shape == known[:1].shape
+        if alike and np.abs(made - known[:1]).max() <= _SAME * np.abs(known[:1]).max():
+            return
+    raise ValueError(
+        "draws: their .summaries are not those of this study and workflow; pass the study (or "
+        "Terms) and the workflow that they were composed from."
+    )
+
+
+def _sizes(workflow: Any, draws: Draws, study: Study | Terms) -> tuple[int, ...]:
+    """Return the sizes of the groups that the draws were composed from."""
+    if isinstance(study, Terms):
+        return tuple(study.sizes.tolist())
+    size = draws.settings.get("group_size", "auto")
+    return group_sizes(size, len(study), trained_sizes(workflow))
+
+
+def _equal_adjacent(terms: Terms) -> Terms:
+    """Return the terms with groups of equal size next to each other, as a study is split."""
+    order = np.argsort(-terms.sizes, kind="stable")
+    people = np.argsort(np.repeat(np.argsort(order), terms.sizes), kind="stable")
+    arrays = {"summaries": order, "sizes": order, "subjects": people, "n_trials": people}
+    return replace(terms, **{k: getattr(terms, k)[index] for k, index in arrays.items()})
+
+
+def _design(study: Study | Terms, n_subjects: int) -> dict[str, Any]:
+    """Return what `simulate` takes to make trials like those of the first people."""
+    n_trials = study.n_trials[:n_subjects]
+    design = {} if isinstance(study, Terms) else study.design
+    again = {k: v[:n_subjects, : n_trials.max()] for k, v in design.items()}
+    return {"n_subjects": n_subjects, "n_trials": n_trials.tolist()} | again
 
 
 def _composed_means(
@@ -267,19 +372,13 @@ def _composed_means(
     """Simulate a study like `study` at each of the points (R, d); return its composed mean."""
     model = model_of(workflow)
     group = model.prior.to_dict(points)
-    trials = study.n_trials.tolist()
-    how: dict[str, Any] = {"n_studies": len(points), "group": group} | _design(study)
-    studies = simulate(model, len(study), trials, seed=rng, **how)
+    design = _design(study, len(study))
+    studies = simulate(model, **design, seed=rng, n_studies=len(points), group=group)
     settings = draws.settings | {"num_samples": num_samples, "seed": int(rng.integers(2**31))}
+    if isinstance(study, Terms):
+        settings["group_size"] = _sizes(workflow, draws, study)
     composed = compose(workflow, studies, **settings)
     return np.stack([group_array(d, model).mean(axis=0) for d in composed])
-
-
-def _design(study: Study | Terms, n_subjects: int | None = None) -> dict[str, Any]:
-    """Return what the simulator must be told of the first people's trials beside their numbers."""
-    most = study.n_trials[:n_subjects].max()
-    design = {} if isinstance(study, Terms) else study.design
-    return {k: v[:n_subjects, :most] for k, v in design.items()}
 
 
 def _fit(
@@ -325,6 +424,7 @@ def _by_scores(
     n_studies: int,
     until: float | None,
     late: Callable[[], bool],
+    looks: bool,
     bar: Any,
     rng: np.random.Generator,
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, int]:
@@ -335,19 +435,18 @@ def _by_scores(
     check_count("n_studies", n_studies, -(-_GROUPS // n_groups))
     z = model.prior.standardize(group_array(draws, model))
     at = {k: float(v.mean()) for k, v in draws.items()}
-    sizes = group_sizes(draws.settings["group_size"], len(study), trained_sizes(workflow))
+    sizes = _sizes(workflow, draws, study)
     ends = np.cumsum(study.n_trials)[np.cumsum(sizes) - 1]
     sizes = sizes[: max(1, int(np.searchsorted(ends, _BATCH_TRIALS, side="right")))]
-    trials = study.n_trials[: sum(sizes)].tolist()
-    how: dict[str, Any] = {"group": at} | _design(study, len(trials))
-    at_once = max(1, _BATCH_TRIALS // sum(trials))
-    if until is not None:
+    design = _design(study, sum(sizes))
+    at_once = max(1, _BATCH_TRIALS // sum(design["n_trials"]))
+    if looks:
         at_once = min(at_once, _A_FEW)
     own, unit = _excess_scores(workflow, z, draws.summaries), z.std(axis=0, ddof=1)
     scores, made = np.empty((0, z.shape[1])), 0
     while made < n_studies:
         count = min(at_once, n_studies - made)
-        studies = simulate(model, len(trials), trials, seed=rng, n_studies=count, **how)
+        studies = simulate(model, **design, seed=rng, n_studies=count, group=at)
         blocks = zip(*(split_subjects(one.trials, sizes) for one in studies), strict=True)
         # All studies' groups of a size at once: it saves many calls.
         summaries = summarize_groups(workflow, [np.concatenate(block) for block in blocks])

@@ -55,13 +55,16 @@ def trained_sizes(workflow: bf.CompositionalWorkflow) -> Sequence[int]:
     return training.get("group_sizes", [5])
 
 
-def group_sizes(group_size: int | str, n_subjects: int, trained: Sequence[int]) -> tuple[int, ...]:
+def group_sizes(
+    group_size: int | str | Sequence[int], n_subjects: int, trained: Sequence[int]
+) -> tuple[int, ...]:
     """Return the sizes of all groups.
 
     Parameters
     ----------
-    group_size : int or "auto"
-        Subjects per group, which must divide J; or as `auto_group_sizes`.
+    group_size : int, "auto", or tuple of int
+        Subjects per group, which must divide J; as `auto_group_sizes`; or the sizes of all groups,
+        equal ones next to each other.
     n_subjects : int
         Number of subjects J.
     trained : sequence of int
@@ -74,6 +77,8 @@ def group_sizes(group_size: int | str, n_subjects: int, trained: Sequence[int]) 
     """
     if group_size == "auto":
         return auto_group_sizes(n_subjects, trained)
+    if isinstance(group_size, tuple):
+        return _given_sizes(group_size, n_subjects)
     if isinstance(group_size, str | bool) or not isinstance(group_size, int | np.integer):
         raise ValueError(f"group_size must be an integer or 'auto', got {group_size!r}.")
     size = int(group_size)
@@ -83,6 +88,16 @@ def group_sizes(group_size: int | str, n_subjects: int, trained: Sequence[int]) 
             f"group_size = {size}. Choose a divisor of J or 'auto', or leave out subjects."
         )
     return (size,) * (n_subjects // size)
+
+
+def _given_sizes(sizes: tuple[int, ...], n_subjects: int) -> tuple[int, ...]:
+    together = [size for size in dict.fromkeys(sizes) for _ in range(sizes.count(size))]
+    if sum(sizes) != n_subjects or min(sizes, default=0) < 1 or together != list(sizes):
+        raise ValueError(
+            f"group_size: sizes of groups must be positive, add up to J = {n_subjects}, and stand "
+            f"next to their equals, got {len(sizes)} that add up to {sum(sizes)}."
+        )
+    return sizes
 
 
 def auto_group_sizes(n_subjects: int, trained: Sequence[int]) -> tuple[int, ...]:

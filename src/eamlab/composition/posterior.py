@@ -82,7 +82,7 @@ def compose(
     study: Study | Terms | Sequence[Study],
     *,
     num_samples: int = 100,
-    group_size: int | str = "auto",
+    group_size: int | str | tuple[int, ...] = "auto",
     mini_batch_size: int | None = None,
     d0: float | None = None,
     d1: float | None = None,
@@ -112,8 +112,9 @@ def compose(
         of a population that is too large to be held at once, or that people join and leave.
     num_samples : int, default 100
         Posterior draws per study.
-    group_size : int or "auto", default "auto"
-        People per group; must divide J. "auto" takes the fewest, nearly equal groups that are no
+    group_size : int, "auto" or tuple of int, default "auto"
+        People per group; must divide J. A tuple has the sizes of all groups, equal ones next to
+        each other. "auto" takes the fewest, nearly equal groups that are no
         larger than those the workflow was trained on (up to 200 for the shipped network): fewer
         terms mean less accumulated error, and up to 200 people nothing needs to be composed.
     mini_batch_size : int, optional
