@@ -117,7 +117,7 @@ def test_exact_prints_and_writes_the_posterior(capsys, table, tmp_path):
     assert main(["exact", str(table), "--samples", "200", "--seed", "4", "--out", str(out)]) == 0
     text = capsys.readouterr().out
     assert all(f"\n{name} " in text for name in el.EAM.prior.names)
-    expected = el.exact(read_trials(table), el.EAM, 200, seed=4)
+    expected = el.exact(read_trials(table), el.LABORATORY, 200, seed=4)
     written = pd.read_csv(out / "group_draws.csv")
     np.testing.assert_allclose(written[list(el.EAM.prior.names)], expected.array, rtol=1e-6)
 
@@ -128,7 +128,7 @@ def test_model_and_warnings_of_exact_are_those_of_the_library(capsys, table, mon
         return el.Draws({model.name: np.zeros(num_samples)})
 
     monkeypatch.setattr(el, "exact", exact)
-    for options, name in (([], "EAM"), (["--model", "LABORATORY"], "LABORATORY")):
+    for options, name in (([], "LABORATORY"), (["--model", "EAM"], "EAM")):
         assert main(["exact", str(table), *options]) == 0
         printed = capsys.readouterr()
         assert f"\n{name} " in printed.out and printed.err == "warning: exact: look.\n"

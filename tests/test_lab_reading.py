@@ -145,6 +145,10 @@ def markers():
         rt = np.concatenate([known.RT if unit == "s" else 1000 * known.RT, values])
         frame = pd.DataFrame({"subject": 1, "rt": rt, "response": np.arange(len(rt)) % 2})
         yield frame.to_csv(index=False).encode(), {"unit": unit}
+    for count in (4, 6):
+        rt = known.at_a_deadline(count)
+        frame = pd.DataFrame({"subject": 1, "rt": rt, "response": np.arange(len(rt)) % 2})
+        yield frame.to_csv(index=False).encode(), {}
 
 
 @pytest.fixture(scope="module")

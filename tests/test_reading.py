@@ -628,6 +628,21 @@ def test_times_far_above_the_rest_get_a_note_that_names_them(markers, unit, name
     assert not any("far above" in note for note in trials.notes)
 
 
+def at_a_deadline(count):
+    return [*np.minimum(RT, 0.9), *[1.25] * count]
+
+
+def test_times_exactly_at_a_deadline_get_a_note():
+    rt = at_a_deadline(6)
+    frame = pd.DataFrame({"subject": 1, "rt": rt, "response": np.arange(len(rt)) % 2})
+    (note,) = read_trials(frame).notes
+    assert note.startswith("6 times are exactly the longest (1.25)")
+    (piece,) = pieces(note)
+    trials = read_trials(frame, **pasted(piece))
+    assert len(trials.frame) == len(rt) - 6 and "deadline" not in str(trials.notes)
+    assert not read_trials(frame[:-2]).notes  # four may well be chance
+
+
 def test_slow_responses_alone_get_no_note():
     rt = [*RT, 2.2, 3.0, 3.0, 4.137, 0.999]
     frame = pd.DataFrame({"subject": 1, "rt": rt, "response": np.arange(len(rt)) % 2})

@@ -140,6 +140,16 @@ def test_single_people_leave_their_groups(workflow, study, once, summarized):
 
 
 def test_who_cannot_leave(workflow, study, once):
+    for one in (3, "3"):
+        with pytest.raises(ValueError, match="^subjects must be ids, got .*for one person: "):
+            once.without(one, workflow, study)
+    shorter = el.Study(study.trials[:, :-1], subjects=study.subjects)
+    with pytest.raises(ValueError, match="^study has other numbers of trials than the terms for "):
+        once.without([3], workflow, shorter)
+    with pytest.raises(ValueError, match="^study must be a Study, .*got NoneType"):
+        once.without([3], workflow, None)
+    whole = once.without(np.array([3.0]), workflow, study)
+    np.testing.assert_array_equal(whole.subjects, once.without([3], workflow, study).subjects)
     with pytest.raises(ValueError, match=r"subjects: 1 of them are not in the sum: \['x'\]"):
         once.without([3, "x"], workflow, study)
     with pytest.raises(ValueError, match="study lacks 99 people who shared a group"):

@@ -116,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     compose = commands.add_parser("compose", help="the population's posterior by the networks")
     _add_file(compose)
     compose.add_argument(
-        "--weights", help="name of the network (global; with --conditions, two-conditions)"
+        "--weights", help="name of the network (laboratory; with --conditions, two-conditions)"
     )
     compose.add_argument("--folder", type=Path, help="where it is, if it is your own")
     compose.set_defaults(run=_draw, command="compose")
@@ -125,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     exact.add_argument(
         "--model",
         choices=("EAM", "LABORATORY", "TWO_CONDITIONS"),
-        help="whose prior (EAM; with --conditions, TWO_CONDITIONS)",
+        help="whose prior (LABORATORY; with --conditions, TWO_CONDITIONS)",
     )
     exact.set_defaults(run=_draw, command="exact")
     for verb in (compose, exact):
@@ -306,14 +306,15 @@ def _draw(options: argparse.Namespace) -> None:
         from eamlab.composition.terms import summarize
         from eamlab.workflows import load_pretrained
 
-        usual = "two-conditions" if options.conditions else "global"
+        usual = "two-conditions" if options.conditions else "laboratory"
         workflow = load_pretrained(options.weights or usual, folder=options.folder)
         verb = partial(compose, workflow)
     else:
         import eamlab as el
         from eamlab.reference.posterior import ReferenceWarning
 
-        model = getattr(el, options.model or ("TWO_CONDITIONS" if options.conditions else "EAM"))
+        usual = "TWO_CONDITIONS" if options.conditions else "LABORATORY"
+        model = getattr(el, options.model or usual)
         verb, shown = partial(el.exact, model=model), ReferenceWarning
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", shown)

@@ -811,6 +811,12 @@ def _far(times: pd.Series, unit: str, rules: _Rules) -> Iterable[str]:
             f"{_count(n, 'time')} far above the rest ({_some(found)}); to leave out what is no "
             f"response time, say {remedy}"
         )
+    elif len(values) > 2 * _FEW and counts[-1] >= max(_FEW, 3 * counts[-2]):
+        longest = _plain(values[-1])
+        yield (
+            f"{counts[-1]} times are exactly the longest ({longest}), as at a deadline; to leave "
+            f"out what is no response, say {_say(missing=(*rules.missing, longest))}"
+        )
 
 
 # --------------------------------------------------------------------------------------------------

@@ -238,7 +238,7 @@ def as_studies(study: Any, name: str = "study", model: Model | None = None) -> l
         if model is not None and s.columns != model.columns:
             remedy = "take study.under(condition), or study.under(None) for all trials together"
             if "condition" in model.columns:
-                remedy = "read it with el.read_trials(..., conditions=), or take another network"
+                remedy = "read it with el.read_trials(..., conditions=), or take another model"
             raise ValueError(
                 f"{name} has trials of {s.columns}, and the model {model.name} is one of "
                 f"{model.columns}: {remedy}."

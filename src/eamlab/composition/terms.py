@@ -131,10 +131,15 @@ class Terms:
         Raises
         ------
         ValueError
-            If somebody who leaves is not in the sum, somebody who stays not in the study, if the
-            groups become too small for the network, or it is another one.
+            If somebody who leaves is not in the sum, somebody who stays not in the study, or there
+            with other trials, if the groups become too small for the network, or it is another one.
         """
         self.check_made_by(workflow)
+        study = as_study(study)
+        if isinstance(subjects, str) or not isinstance(subjects, Iterable):
+            raise ValueError(
+                f"subjects must be ids, got {subjects!r}; for one person: [{subjects!r}]."
+            )
         ids = list(subjects)
         gone = _hashes(ids)
         unknown = ~np.isin(gone, self.subjects)
@@ -165,6 +170,13 @@ class Terms:
                 raise ValueError(
                     f"study lacks {(places < 0).sum():,} people who shared a group with those who "
                     "leave; their terms cannot be made anew without their trials."
+                )
+            others = np.flatnonzero(study.n_trials[places] != self.n_trials[stays])
+            if others.size:
+                raise ValueError(
+                    f"study has other numbers of trials than the terms for {others.size:,} people "
+                    f"who stay, {study.subjects[places[others[0]]]!r} first; pass the one they "
+                    "were made of."
                 )
             parts.append(_of_study(workflow, study[places], sizes.tolist()))
         if not parts:
@@ -439,8 +451,9 @@ def _read(file: Path) -> Terms:
 
 
 def _hashes(ids: Sequence[Any]) -> NDArray[np.uint64]:
-    """Hashes of ids, of which 7 and "7" are one."""
-    return pd.util.hash_array(np.array([str(x) for x in ids], dtype=object), categorize=False)
+    """Hashes of ids, of which 7, 7.0 and "7" are one."""
+    whole = (int(x) if isinstance(x, float) and x.is_integer() else x for x in ids)
+    return pd.util.hash_array(np.array([str(x) for x in whole], dtype=object), categorize=False)
 
 
 def _digest(*parts: str | bytes) -> str:

@@ -674,7 +674,13 @@
     const rest = Math.max(...values.filter((_, i) => !round[i]));
     const odd = values.filter((v, i) =>
       (round[i] && v > 2 * rest) || (v > limit && v * UNITS[unit] > LONG));
-    if (!odd.length) return [];
+    if (!odd.length) {
+      const [longest, n, before] = [values.at(-1), counts.get(values.at(-1)), counts.get(values.at(-2))];
+      if (values.length <= 2 * FEW || n < Math.max(FEW, 3 * before)) return [];
+      const answer = { missing: [...missing, longest] };
+      return [{ text: `${n} times are exactly the longest (${plain(longest)}), as at a deadline; ` +
+        `to leave out what is no response, say \`${written(answer)}\``, answer }];
+    }
     const remedy = odd.length <= SHOWN ? { missing: [...missing, ...odd] } : { rt_range: [0, LONG] };
     const n = odd.reduce((sum, v) => sum + counts.get(v), 0);
     return [{ text: `${counted(n, "time")} far above the rest (${some(odd.map(plain))}); to leave out ` +
