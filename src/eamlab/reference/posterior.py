@@ -39,8 +39,8 @@ from eamlab.study import Study, as_study
 
 __all__ = ["ReferenceWarning", "domain_of", "doubtful", "exact", "group_points", "log_likelihood"]
 
-# Subjects of a larger study that show where its posterior lies.
-_SCOUTS = 40
+# Above so many subjects, some of them show where the posterior lies.
+_MOST_UNSCOUTED, _SCOUTS = 60, 40
 _R_HAT_LIMIT = 1.02
 # Share of a subject's integral in doubt (at the edges of its nodes, or between nodes too far apart)
 # above which the subject is reported; the integral's own error is about a tenth of it.
@@ -135,7 +135,7 @@ def exact(
     study = as_study(study, model=model)
     subjects, shift = subjects_of(study), boundary_shift(em_dt)
     domain, start = domain_of(model), None
-    if len(subjects) > _SCOUTS or any(map(domain.is_narrow, subjects)):
+    if len(subjects) > _MOST_UNSCOUTED or any(map(domain.is_narrow, subjects)):
         likelihood, start = _scouted(subjects, model, shift, rng, progress)
     else:
         likelihood = _likelihood(subjects, model, domain, shift, progress)
@@ -232,8 +232,11 @@ def _scouted(
     count = min(_SCOUTS, len(subjects))
     some = [subjects[j] for j in rng.choice(len(subjects), count, replace=False)]
     scout = _likelihood(some, model, domain_of(model), shift, progress)
-    sample = _draw(scout, None, 1000, "auto", rng, progress)
-    mean, cov = sample.weights @ sample.draws, np.cov(sample.draws.T, aweights=sample.weights)
+    chains = chains_from_prior(scout, rng, progress)
+    chains.adapt((300, 300, 500))
+    states = chains.run(1500, "scouting")[:, :, :-1]
+    draws = states.reshape(-1, states.shape[-1])
+    mean, cov = draws.mean(axis=0), np.cov(draws.T)
     domain = domain_of(model).around(mean, np.sqrt(np.diag(cov)))
     likelihood = _likelihood(subjects, model, domain, shift, progress)
     return likelihood, (mean, cholesky_factor(cov * count / len(subjects)))
