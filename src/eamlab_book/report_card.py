@@ -891,7 +891,7 @@ class IndependentSettings:
 
 
 INDEPENDENT = (IndependentSettings(10), IndependentSettings(100, draws=2000))
-"""Comparisons with an independent sampler: of a small study, and of a larger one."""
+"""Comparisons with an independent sampler: of our Markov chains, and of our importance sampling."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,6 @@ __all__ = [
     "laplace",
     "max_r_hat",
     "min_ess",
-    "prior_start",
     "sample_chains",
     "systematic",
 ]
@@ -89,22 +88,6 @@ def chains_from_prior(
     likelihood: Likelihood, rng: np.random.Generator, progress: bool | None
 ) -> Chains:
     """Start points and proposal from weighted draws of the prior."""
-    etas, log_lik, weights, factor = _weighted_prior(likelihood, rng)
-    chosen = rng.choice(len(etas), size=N_CHAINS, p=weights)
-    states = _start_states(likelihood.prior, etas[chosen], log_lik[chosen])
-    return Chains(likelihood, states, 0.5 * factor, rng, progress)
-
-
-def prior_start(likelihood: Likelihood, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-    """Mean and covariance factor of weighted draws of the prior, for `laplace`."""
-    etas, _, weights, factor = _weighted_prior(likelihood, rng)
-    return weights @ etas, factor
-
-
-def _weighted_prior(
-    likelihood: Likelihood, rng: np.random.Generator
-) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Draws of the prior, log likelihoods, flattened weights, and a covariance factor of them."""
     prior = likelihood.prior
     etas = prior.means + prior.sds * rng.standard_normal((1000, len(prior)))
     log_lik = likelihood(etas, "prior draws")
@@ -112,8 +95,10 @@ def _weighted_prior(
     if not np.isfinite(log_lik).any():
         raise ValueError("study: no draw from the prior gives these data a positive likelihood.")
     weights = _tempered_weights(log_lik, 40.0)
+    chosen = rng.choice(len(etas), size=N_CHAINS, p=weights)
     cov = np.cov(etas.T, aweights=weights) + np.diag((0.05 * prior.sds) ** 2)
-    return etas, log_lik, weights, cholesky_factor(cov)
+    states = _start_states(prior, etas[chosen], log_lik[chosen])
+    return Chains(likelihood, states, 0.5 * cholesky_factor(cov), rng, progress)
 
 
 def chains_from_draws(
