@@ -133,10 +133,6 @@ def test_the_whole_check_finds_what_pythons_finds():
         assert [c["name"] for c in found["comparisons"] if c["unusual"]] == check.unusual
         z = np.array([[c["z"] for c in found["comparisons"]], [c.z for c in check.comparisons]])
         close = np.abs(z[0] - z[1]) < 0.6 + 0.25 * np.abs(z[1])  # of two simulations
-        # Far outside, a z varies by its interval's ends: 14 % from seed to seed for rare responses,
-        # a fifth between two of them, of which these are three.
-        far = (z > 10).all(axis=0)
-        close |= far & (z.max(axis=0) < np.exp(0.6) * z.min(axis=0))
         assert close.all(), z[:, ~close]
         assert found["messages"][len(check.unusual) :] == list(check.notes)
 

@@ -66,8 +66,6 @@ _PRIOR_SUBJECTS = 25
 _MOST_TRIALS = 12_000  # of a simulated study; bounds the time where people have many trials
 _TRIALS_AT_ONCE = 50_000
 _FEWEST_TRIALS = 5
-_TOO_FEW = f"Nobody has {_FEWEST_TRIALS} trials{{}}, which the comparison of data and predictions "
-_TOO_FEW += "needs; {}."
 _LEAST_IQR = 1e-3  # seconds; times rounded to milliseconds may coincide
 # Where outliers begin, in interquartile ranges below the first and above the third quartile, and
 # the most that a single one counts.
@@ -463,7 +461,10 @@ def check(
             where, left = f" under {label!r}", "that condition was left out"
             if code is None:
                 where, left = "", "only the draws were compared with the prior"
-            notes.append(_TOO_FEW.format(where, left))
+            notes.append(
+                f"Nobody has {_FEWEST_TRIALS} trials{where}, which the comparison of data and "
+                f"predictions needs; {left}."
+            )
             continue
         data, counts = part.trials[enough], part.n_trials[enough]
         options = {} if code is None else {"condition": code}
