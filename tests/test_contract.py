@@ -170,7 +170,7 @@ def test_settings_of_people_pass_back(local, study, draws):
     assert set(call(seed=1).group) == set(NAMES)
 
 
-@pytest.mark.parametrize("method", ["auto", "importance"])
+@pytest.mark.parametrize("method", ["auto", "mcmc"])
 def test_settings_of_exact_draws_pass_back(study, method):
     def call(**settings):
         return el.exact(study, el.EAM, **settings)

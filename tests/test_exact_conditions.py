@@ -172,7 +172,7 @@ def test_posterior_has_the_promised_form():
     study = el.simulate(MODEL, 2, 20, seed=8, group=AT_PRIOR_MEAN)
     draws = el.exact(study, MODEL, 200, seed=1, progress=False)
     assert tuple(draws) == PRIOR.names and draws.array.shape == (200, 11)
-    assert draws.warnings == () and draws.diagnostics["method"] == "mcmc"
+    assert draws.warnings == () and draws.diagnostics["method"] == "importance"
     people = el.exact_people(draws, study, seed=1)
     assert people["nu_change"].shape == (200, 2)
     with pytest.raises(ValueError, match="study has trials of .*'rt'.* TWO_CONDITIONS"):

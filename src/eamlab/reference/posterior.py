@@ -3,9 +3,9 @@ r"""The exact posterior of the group parameters: the answer key for every compos
 .. math:: p(\eta \mid Y) \propto p(\eta) \prod_{j=1}^{J} \int p(Y_j \mid \theta_j, \beta)\,
     p(\theta_j \mid \eta)\, d\theta_j
 
-The integrals are done by quadrature, so that only the group parameters remain. Small studies are
-sampled by adaptive Metropolis on this marginal posterior, large ones by importance sampling around
-its mode.
+The integrals are done by quadrature, so that only the group parameters remain. This marginal
+posterior is sampled by importance sampling around its mode, and by adaptive Metropolis where the
+weights fail.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from eamlab.reference.samplers import (
     laplace,
     max_r_hat,
     min_ess,
+    prior_draws,
     sample_chains,
     systematic,
 )
@@ -39,10 +40,8 @@ from eamlab.study import Study, as_study
 
 __all__ = ["ReferenceWarning", "domain_of", "doubtful", "exact", "group_points", "log_likelihood"]
 
-# Up to this many subjects chains are used, above it importance sampling.
-_MOST_FOR_CHAINS = 60
-# Subjects of a large study, at most, that show where its posterior lies.
-_SCOUTS = 40
+# Above so many subjects, so many of them show first where the posterior lies.
+_MOST_AT_ONCE, _SCOUTS = 60, 40
 _R_HAT_LIMIT = 1.02
 # Share of a subject's integral in doubt (at the edges of its nodes, or between nodes too far apart)
 # above which the subject is reported; the integral's own error is about a tenth of it.
@@ -97,9 +96,8 @@ def exact(
         Step length in seconds of the Euler-Maruyama simulator that made the data. Such data follow
         the model with both bounds moved outward by ``0.5826 * sqrt(em_dt)``, and that model is
         used. Default: the exact model.
-    method : {"auto", "mcmc", "importance"}
-        Sampler; "auto" takes chains up to 60 people and importance sampling above, and chains
-        again where the importance weights fail.
+    method : {"auto", "mcmc"}
+        Sampler: importance sampling around the mode, with chains where the weights fail, or chains.
     progress : bool, optional
         Default: a bar for every step that takes more than two seconds.
 
@@ -131,20 +129,18 @@ def exact(
     Pareto diagnostic; Broadie, Glasserman & Kou (1997) for `em_dt`.
     """
     num_samples = check_count("num_samples", num_samples)
-    if method not in ("auto", "mcmc", "importance"):
-        raise ValueError(f"method must be 'auto', 'mcmc' or 'importance'; got {method!r}.")
+    if method not in ("auto", "mcmc"):
+        raise ValueError(f"method must be 'auto' or 'mcmc'; got {method!r}.")
     coordinates(model)  # refuses a model that the quadrature does not know
     rng = generator(seed)
     study = as_study(study, model=model)
     subjects, shift = subjects_of(study), boundary_shift(em_dt)
     domain, start = domain_of(model), None
-    if len(subjects) > _MOST_FOR_CHAINS or any(map(domain.is_narrow, subjects)):
+    if len(subjects) > _MOST_AT_ONCE or any(map(domain.is_narrow, subjects)):
         likelihood, start = _scouted(subjects, model, shift, rng, progress)
     else:
         likelihood = _likelihood(subjects, model, domain, shift, progress)
     settings = {"num_samples": num_samples, "seed": seed, "em_dt": em_dt, "method": method}
-    if method == "auto":
-        method = "mcmc" if len(subjects) <= _MOST_FOR_CHAINS else "importance"
     sample = _draw(likelihood, start, num_samples, method, rng, progress)
     draws = _packed(sample, likelihood, model, settings, rng, study.subjects)
     for message in draws.warnings:
@@ -237,21 +233,14 @@ def _scouted(
     count = min(_SCOUTS, len(subjects))
     some = [subjects[j] for j in rng.choice(len(subjects), count, replace=False)]
     scout = _likelihood(some, model, domain_of(model), shift, progress)
-    mean, cov = _moments(scout, 1500, rng, progress)
+    chains = chains_from_prior(scout, rng, progress)
+    chains.adapt((300, 300, 500))
+    states = chains.run(1500, "scouting")[:, :, :-1]
+    some_draws = states.reshape(-1, states.shape[-1])
+    mean, cov = some_draws.mean(axis=0), np.cov(some_draws.T)
     domain = domain_of(model).around(mean, np.sqrt(np.diag(cov)))
     likelihood = _likelihood(subjects, model, domain, shift, progress)
     return likelihood, (mean, cholesky_factor(cov * count / len(subjects)))
-
-
-def _moments(
-    likelihood: Likelihood, n: int, rng: np.random.Generator, progress: bool | None
-) -> tuple[FloatArray, FloatArray]:
-    """Mean and covariance of the posterior, from short chains."""
-    chains = chains_from_prior(likelihood, rng, progress)
-    chains.adapt((300, 300, 500))
-    states = chains.run(n, "scouting")[:, :, :-1]
-    draws = states.reshape(-1, states.shape[-1])
-    return draws.mean(axis=0), np.cov(draws.T)
 
 
 def _draw(
@@ -262,15 +251,15 @@ def _draw(
     rng: np.random.Generator,
     progress: bool | None,
 ) -> _Sample:
-    """Importance sampling if asked for, chains if asked for or if the weights fail."""
+    """Importance sampling, or chains if asked for or if the weights fail."""
     chains = None
-    if method == "importance":
+    if method == "auto":
         if start is None:
-            mean, cov = _moments(likelihood, 1000, rng, progress)
-            start = mean, cholesky_factor(cov)
+            etas, log_lik, weights = prior_draws(likelihood, rng)
+            start = etas[log_lik.argmax()], cholesky_factor(np.cov(etas.T, aweights=weights))
         x, factor = laplace(likelihood.log_posterior, *start)
         n = max(1500, int(1.5 * num_samples))
-        draws, weights, k_hat = importance_sample(likelihood.log_posterior, x, factor, n, rng)
+        draws, weights, k_hat = importance_sample(likelihood, x, factor, n, rng)
         ess = float(1.0 / np.sum(weights**2))
         if k_hat < 0.7 and ess > 0.1 * n:
             return _Sample(draws, weights, ess, "importance", {"pareto_k": k_hat})

@@ -13,6 +13,7 @@ import numpy as np
 from arviz_stats.base import array_stats
 from numpy.typing import NDArray
 from scipy.special import softmax
+from scipy.stats import multivariate_t, norm
 
 from eamlab.model.density import FloatArray
 from eamlab.model.model import GroupPrior
@@ -29,12 +30,17 @@ __all__ = [
     "laplace",
     "max_r_hat",
     "min_ess",
+    "prior_draws",
     "sample_chains",
     "systematic",
 ]
 
 N_CHAINS = 4
 _STUDENT_DF = 6.0
+# A parameter is open if its posterior sd is above this share of the prior's; share of the draws
+# that go beyond the posterior's middle along one of these.
+_OPEN, _BEYOND = 0.25, 0.3
+_STEEP = 1e4  # a fall of the log density within half an sd beyond which it need not be known
 _LogPosterior = Callable[[FloatArray], FloatArray]
 
 
@@ -89,16 +95,24 @@ def chains_from_prior(
 ) -> Chains:
     """Start points and proposal from weighted draws of the prior."""
     prior = likelihood.prior
+    etas, log_lik, weights = prior_draws(likelihood, rng)
+    chosen = rng.choice(len(etas), size=N_CHAINS, p=weights)
+    cov = np.cov(etas.T, aweights=weights) + np.diag((0.05 * prior.sds) ** 2)
+    states = _start_states(prior, etas[chosen], log_lik[chosen])
+    return Chains(likelihood, states, 0.5 * cholesky_factor(cov), rng, progress)
+
+
+def prior_draws(
+    likelihood: Likelihood, rng: np.random.Generator
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Draws of the prior (n, d), their log likelihoods, and these as weights, flattened."""
+    prior = likelihood.prior
     etas = prior.means + prior.sds * rng.standard_normal((1000, len(prior)))
     log_lik = likelihood(etas, "prior draws")
     log_lik = np.where(np.isfinite(log_lik), log_lik, -np.inf)
     if not np.isfinite(log_lik).any():
         raise ValueError("study: no draw from the prior gives these data a positive likelihood.")
-    weights = _tempered_weights(log_lik, 40.0)
-    chosen = rng.choice(len(etas), size=N_CHAINS, p=weights)
-    cov = np.cov(etas.T, aweights=weights) + np.diag((0.05 * prior.sds) ** 2)
-    states = _start_states(prior, etas[chosen], log_lik[chosen])
-    return Chains(likelihood, states, 0.5 * cholesky_factor(cov), rng, progress)
+    return etas, log_lik, _tempered_weights(log_lik, 40.0)
 
 
 def chains_from_draws(
@@ -196,6 +210,7 @@ def _quadratic_fit(
     moves = np.concatenate([np.zeros((1, d)), eye, -eye, eye[rows] + eye[cols]])
     moves = np.concatenate([moves, -(eye[rows] + eye[cols])])
     values = log_post(x + h * moves @ factor.T)
+    values = np.maximum(values, values[0] - _STEEP)  # also where the evaluator's range is left
     f, plus, minus, above, below = np.split(values, np.cumsum([1, d, d, len(rows)]))
     f, both = f[0], above + below
     gradient = (plus - minus) / (2.0 * h)
@@ -203,7 +218,7 @@ def _quadratic_fit(
     hessian = np.diag(second)
     mixed = (both - 2.0 * f) / (2.0 * h**2) - 0.5 * (second[rows] + second[cols])
     hessian[rows, cols] = hessian[cols, rows] = mixed
-    return float(f), np.nan_to_num(gradient), np.nan_to_num(hessian, neginf=-1.0, posinf=-1.0)
+    return float(f), gradient, hessian
 
 
 def laplace(
@@ -229,26 +244,57 @@ def laplace(
     return x, cholesky_factor(factor @ factor.T)
 
 
-def _student_draws(
-    center: FloatArray, factor: FloatArray, n: int, rng: np.random.Generator
-) -> tuple[FloatArray, FloatArray]:
-    """Draws of a multivariate Student t and their log density, up to a constant."""
-    d = len(center)
-    z = rng.standard_normal((n, d)) / np.sqrt(rng.chisquare(_STUDENT_DF, (n, 1)) / _STUDENT_DF)
-    log_q = -0.5 * (_STUDENT_DF + d) * np.log1p((z**2).sum(axis=1) / _STUDENT_DF)
-    return center + z @ factor.T, log_q
+class _Proposal:
+    """Student t around the mode, and beyond it along every parameter that the data leave open.
+
+    A log spread that is small may be smaller still: its posterior is that of the prior on one side,
+    where a t of the mode's width hardly goes. In a share of the draws one such parameter has its
+    prior's distribution, and the others what they have given it.
+    """
+
+    def __init__(self, center: FloatArray, factor: FloatArray, prior: GroupPrior) -> None:
+        self.center, self.factor, self.prior = center, factor, prior
+        self.cov = factor @ factor.T
+        self.open = np.flatnonzero(np.sqrt(np.diag(self.cov)) > _OPEN * prior.sds)
+
+    def sample(self, n: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+        """Draws (n, d) and their log density up to a constant."""
+        d = len(self.center)
+        z = rng.standard_normal((n, d)) / np.sqrt(rng.chisquare(_STUDENT_DF, (n, 1)) / _STUDENT_DF)
+        draws = self.center + z @ self.factor.T
+        for part, i in enumerate(self.open):
+            rows = slice(part, round(_BEYOND * n), len(self.open))
+            moved = self.prior.means[i] + self.prior.sds[i] * rng.standard_normal((n, 1))[rows]
+            draws[rows] += (moved - draws[rows, [i]]) * self.cov[i] / self.cov[i, i]
+        return draws, self._log_density(draws)
+
+    def _log_density(self, draws: FloatArray) -> FloatArray:
+        off, d = draws - self.center, len(self.center)
+        t = multivariate_t(shape=self.cov, df=_STUDENT_DF).logpdf(off)
+        if not self.open.size:
+            return np.asarray(t)
+        parts = [t + math.log1p(-_BEYOND)]
+        for i in self.open:
+            rest = np.delete(np.arange(d), i)
+            slope = self.cov[rest, i] / self.cov[i, i]
+            given = self.cov[np.ix_(rest, rest)] - np.outer(slope, self.cov[i, rest])
+            apart = multivariate_t(shape=given, df=_STUDENT_DF)
+            part = apart.logpdf(off[:, rest] - off[:, [i]] * slope)
+            part += norm.logpdf(draws[:, i], self.prior.means[i], self.prior.sds[i])
+            parts.append(part + math.log(_BEYOND / len(self.open)))
+        return np.asarray(np.logaddexp.reduce(parts, axis=0))
 
 
 def importance_sample(
-    log_post: _LogPosterior, x: FloatArray, factor: FloatArray, n: int, rng: np.random.Generator
+    likelihood: Likelihood, x: FloatArray, factor: FloatArray, n: int, rng: np.random.Generator
 ) -> tuple[FloatArray, FloatArray, float]:
     """Importance sample (n, d), its normalized weights, and the Pareto k of these.
 
     The proposal is refitted to its own weighted sample while the weights are too uneven.
     """
     for _ in range(4):
-        draws, log_q = _student_draws(x, 1.05 * factor, n, rng)
-        log_w = log_post(draws) - log_q
+        draws, log_q = _Proposal(x, 1.05 * factor, likelihood.prior).sample(n, rng)
+        log_w = likelihood.log_posterior(draws) - log_q
         weights = softmax(np.where(np.isfinite(log_w), log_w, -np.inf))
         # Which takes log likelihoods left out: log weights with the other sign.
         k_hat = float(array_stats.psislw(-np.log(np.maximum(weights, 1e-300)))[1])
