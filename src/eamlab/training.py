@@ -390,6 +390,5 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         train(MODELS[args.model], args.kind, network=network, settings=settings, **options)
     except KeyboardInterrupt:
-        sys.exit("interrupted; the same command resumes after the last finished epoch")
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+        how = "interrupted; the same command resumes after the last finished epoch"
+        raise KeyboardInterrupt(how) from None
