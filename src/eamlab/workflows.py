@@ -25,7 +25,7 @@ from eamlab.hierarchical import Hierarchy, PersonPosterior, PersonSummary, Popul
 from eamlab.model.conditions import TWO_CONDITIONS
 from eamlab.model.eam import EAM
 from eamlab.model.laboratory import LABORATORY
-from eamlab.model.model import Model, Seed, check_count, seed_sequence
+from eamlab.model.model import DECISION, Model, Seed, check_count, seed_sequence
 from eamlab.networks import (
     AnchoredDiffusionModel,
     CompiledDiffusionModel,
@@ -33,7 +33,6 @@ from eamlab.networks import (
     GroupSummary,
     PooledSummary,
 )
-from eamlab.study import DECISION
 
 __all__ = [
     "PRESETS",
