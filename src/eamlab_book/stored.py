@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import eamlab
+from eamlab.files import replaced
 from eamlab.model.eam import EAM
 from eamlab.model.model import Model, differences
 
@@ -79,9 +80,8 @@ def write_stored(
 def write_whole(target: Path, text: str) -> None:
     """Write a text file, whole or not at all, with the same ends of lines on every machine."""
     target.parent.mkdir(exist_ok=True)
-    partial = target.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8", newline="\n")
-    partial.replace(target)
+    with replaced(target) as scratch:
+        scratch.write_text(text, encoding="utf-8", newline="\n")
 
 
 def load_stored(

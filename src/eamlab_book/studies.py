@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eamlab.draws import Draws
+from eamlab.files import replaced
 from eamlab.model.eam import EAM
 from eamlab.model.model import Model
 from eamlab.reading import read_trials
@@ -217,10 +218,8 @@ def pack_demo(exact: Draws, study: Study, folder: str | Path | None = None) -> d
     dict
         For `write_stored`.
     """
-    draws = stored_path(f"demo_J{len(study)}.npz", folder)
-    partial = draws.with_suffix(".partial.npz")
-    np.savez_compressed(partial, samples=exact.array.astype("float32"))
-    partial.replace(draws)
+    with replaced(stored_path(f"demo_J{len(study)}.npz", folder)) as scratch:
+        np.savez_compressed(scratch, samples=exact.array.astype("float32"))
     return {
         "fingerprint": fingerprint([study]),
         "names": exact.group_names,
