@@ -38,10 +38,6 @@ def _added() -> dict[str, float]:
     }
 
 
-def _turned() -> dict[str, float]:
-    return _both(-0.5)
-
-
 def _left() -> dict[str, int]:
     from eamlab.reading import read_trials
 
@@ -105,7 +101,7 @@ EXERCISES = (
             ),
             "The change of the boundary is one of its logarithm: "
             "multiply by its exponential.": _added,
-            "The conditions are the wrong way round.": _turned,
+            "The conditions are the wrong way round.": lambda: _both(-0.5),
         },
         "She gathers evidence more slowly under the second condition, and asks for more of it.",
         rtol=0.002,

@@ -56,14 +56,11 @@ def _sampled(toy: GaussianToy, d0: float) -> tuple[float, float]:
     return float(mean), float(np.sqrt(variance))
 
 
-def _sd_ratio(toy: GaussianToy, d0: float) -> float:
-    return _sampled(toy, d0)[1] / toy.posterior()[1]
-
-
 @cache
 def _right_d0() -> dict[int, float]:
     def root(toy: GaussianToy) -> float:
-        return float(brentq(lambda d0: _sd_ratio(toy, d0) - 1, 0.3, 1.5, xtol=1e-4))
+        sd = toy.posterior()[1]
+        return float(brentq(lambda d0: _sampled(toy, d0)[1] / sd - 1, 0.3, 1.5, xtol=1e-4))
 
     return {J: root(toy) for J, toy in _toys().items()}
 

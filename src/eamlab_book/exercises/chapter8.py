@@ -55,10 +55,6 @@ def _follows(draws: FloatArray) -> bool:
     return abs(float(np.corrcoef(draws.mean(axis=1), _truth()[:, 0])[0, 1])) > 0.3
 
 
-def _useless(draws: FloatArray) -> bool:
-    return not _follows(draws) and _ranks_p(draws) > 0.005
-
-
 def _prior_draws(factor: float = 1.0) -> FloatArray:
     prior = _PRIOR["mu_nu"]
     return _draws(prior.mean, factor * prior.sd)
@@ -125,7 +121,7 @@ EXERCISES = (
             ),
         },
         "The prior is perfectly calibrated. A recovery plot would have caught it: use both.",
-        accepts=_useless,
+        accepts=lambda draws: not _follows(draws) and _ranks_p(draws) > 0.005,
     ),
     Exercise(
         "8.3",
