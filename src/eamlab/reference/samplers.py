@@ -30,6 +30,7 @@ __all__ = [
     "max_r_hat",
     "min_ess",
     "sample_chains",
+    "student_draws",
     "systematic",
 ]
 
@@ -207,11 +208,11 @@ def _quadratic_fit(
 
 
 def laplace(
-    log_post: _LogPosterior, x: FloatArray, factor: FloatArray, iterations: int = 12
+    log_post: _LogPosterior, x: FloatArray, factor: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Mode and covariance factor by damped Newton steps with a batched line search."""
     lengths = np.array([1.0, 0.5, 0.2, 0.05, 0.01])
-    for _ in range(iterations):
+    for _ in range(12):
         f, gradient, hessian = _quadratic_fit(log_post, x, factor)
         values, vectors = np.linalg.eigh(-hessian)
         # Where the posterior is flat or convex the step is limited, not divided by zero.
@@ -229,7 +230,7 @@ def laplace(
     return x, cholesky_factor(factor @ factor.T)
 
 
-def _student_draws(
+def student_draws(
     center: FloatArray, factor: FloatArray, n: int, rng: np.random.Generator
 ) -> tuple[FloatArray, FloatArray]:
     """Draws of a multivariate Student t and their log density, up to a constant."""
@@ -247,7 +248,7 @@ def importance_sample(
     The proposal is refitted to its own weighted sample while the weights are too uneven.
     """
     for _ in range(4):
-        draws, log_q = _student_draws(x, 1.05 * factor, n, rng)
+        draws, log_q = student_draws(x, 1.05 * factor, n, rng)
         log_w = log_post(draws) - log_q
         weights = softmax(np.where(np.isfinite(log_w), log_w, -np.inf))
         # Which takes log likelihoods left out: log weights with the other sign.
