@@ -21,8 +21,6 @@ from typing import Any, NoReturn
 
 from eamlab import __version__
 
-__all__ = ["main"]
-
 _EXAMPLES = """\
 examples:
   python -m eamlab info                           what is installed, and what is shipped

@@ -26,8 +26,6 @@ from eamlab.model.model import check_count, generator
 
 FloatArray = NDArray[np.float64]
 
-__all__ = ["C2ST", "Grade", "GradeSummary", "c2st", "grade", "grade_many"]
-
 _N_BOOTSTRAP = 1000
 _FOLDS, _SHUFFLES = 5, 200  # of a classifier: its cross-validation, and what is chance
 

@@ -34,8 +34,6 @@ from eamlab.networks import (
     trial_features,
 )
 
-__all__ = ["Hierarchy", "PersonPosterior", "PersonSummary", "PopulationSummary"]
-
 _PASSES = 3
 """Rounds of population given people given population; a fourth changes nothing that is seen."""
 _SPREADS = np.linspace(-3.2, 3.2, 64, dtype="float32")

@@ -46,8 +46,6 @@ from eamlab.draws import Draws, group_array, model_of_draws
 from eamlab.model.model import DECISION, Model, check_count, generator
 from eamlab.study import Study, as_study
 
-__all__ = ["TOLERANCE", "Comparison", "PredictiveCheck", "check"]
-
 FloatArray = NDArray[np.float64]
 
 TOLERANCE = 0.01

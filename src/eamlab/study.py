@@ -17,8 +17,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from eamlab.model.model import CONDITIONS, DECISION, Model, Seed, check_count
 
-__all__ = ["Study", "as_studies", "simulate"]
-
 _SHOWN = 10  # people named in a message
 
 

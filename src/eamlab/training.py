@@ -42,8 +42,6 @@ from eamlab.workflows import (
     load_pretrained,
 )
 
-__all__ = ["Studies", "train"]
-
 KINDS = ("global", "local")
 
 

@@ -34,18 +34,6 @@ from eamlab.networks import (
     PooledSummary,
 )
 
-__all__ = [
-    "PRESETS",
-    "NetworkSettings",
-    "Preset",
-    "TrainingSettings",
-    "global_workflow",
-    "load_pretrained",
-    "local_workflow",
-    "make_simulator",
-    "model_of",
-]
-
 # BayesFlow announces every fit and every draw at level INFO; the progress bars say the same.
 logging.getLogger("bayesflow").setLevel(logging.WARNING)
 # BayesFlow compiles its solver anew at every call, of which TensorFlow warns from the fifth on.

@@ -41,8 +41,6 @@ from eamlab.reference import posterior, samplers
 from eamlab.reference.subjects import coordinates, subjects_of
 from eamlab.study import Study, as_study
 
-__all__ = ["control_variate", "gauss", "langevin", "reweighted"]
-
 _NUGGET = 0.01
 """What sbi adds to every precision, too."""
 

@@ -18,16 +18,6 @@ from eamlab.files import replaced
 from eamlab.model.eam import EAM
 from eamlab.model.model import Model, differences
 
-__all__ = [
-    "check_record",
-    "command",
-    "load_stored",
-    "sha256_of",
-    "stored_path",
-    "write_stored",
-    "write_whole",
-]
-
 _HERE = Path(__file__).parent
 _SHOWN = 3  # differences of settings
 _WEIGHTS = (Path(eamlab.__file__).parent / "weights", _HERE / "weights")

@@ -26,25 +26,6 @@ from eamlab.reading import read_trials
 from eamlab.study import Study, simulate
 from eamlab_book.stored import command, load_stored, stored_path
 
-__all__ = [
-    "CAVANAGH",
-    "DEMO_GROUP",
-    "DEMO_SIZES",
-    "Demo",
-    "DemoSettings",
-    "Studies",
-    "StudiesSettings",
-    "exact_of",
-    "fingerprint",
-    "load_cavanagh",
-    "load_demo",
-    "load_studies",
-    "pack_demo",
-    "pack_studies",
-    "simulate_demo",
-    "simulate_drawn_studies",
-]
-
 CAVANAGH = stored_path("cavanagh2011.csv")
 """Real trials, of Cavanagh et al. (2011); ``cavanagh2011.md`` beside it says what they are."""
 

@@ -27,8 +27,6 @@ from eamlab.model.model import (
 )
 from eamlab.model.simulator import simulate_trials
 
-__all__ = ["TWO_CONDITIONS", "in_condition"]
-
 
 def in_condition(parameters: Mapping[str, Any], code: ArrayLike) -> dict[str, Any]:
     """Return a person's drift rate, boundary and non-decision time in a condition.

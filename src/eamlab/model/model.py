@@ -22,17 +22,6 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-__all__ = [
-    "CONDITIONS",
-    "DECISION",
-    "GroupParameter",
-    "GroupPrior",
-    "Model",
-    "PersonParameter",
-    "Seed",
-    "seed_sequence",
-]
-
 Seed = int | np.random.SeedSequence | np.random.Generator
 
 DECISION = ("choice", "rt")

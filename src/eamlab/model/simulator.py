@@ -46,14 +46,6 @@ from eamlab.compiled import njit
 from eamlab.model.model import Seed, check_count, seed_sequence
 from eamlab.parallel import threads
 
-__all__ = [
-    "BOUNDARY_SHIFT",
-    "SCHEMES",
-    "corrected_step",
-    "simulate_paths",
-    "simulate_trials",
-]
-
 SCHEMES = ("exact", "euler-maruyama", "euler-maruyama-corrected")
 """Names of the simulation schemes."""
 

@@ -47,8 +47,6 @@ from eamlab.reference.tables import (
     nonnegative,
 )
 
-__all__ = ["PairDomain", "PairLikelihood", "PairTables", "build_pair_tables", "propose_pair"]
-
 # Lattice nodes in each of the two directions, at these multiples of the approximate posterior sd.
 _SIDE = 9
 _NODES = _SIDE * _SIDE

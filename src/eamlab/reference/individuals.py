@@ -31,8 +31,6 @@ from eamlab.reference.subjects import (
 from eamlab.reference.tables import build_tables
 from eamlab.study import Study, as_study
 
-__all__ = ["exact_people"]
-
 # Steps of the independence chain behind each draw; the proposal is so close to the target that
 # what is left of the start after these is below 1e-6.
 _SUBJECT_STEPS = 40

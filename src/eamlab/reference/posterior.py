@@ -37,18 +37,6 @@ from eamlab.reference.subjects import boundary_shift, coordinates, has_condition
 from eamlab.reference.tables import Domain, build_tables
 from eamlab.study import Study, as_study
 
-__all__ = [
-    "ReferenceWarning",
-    "Sample",
-    "domain_of",
-    "doubtful",
-    "exact",
-    "group_points",
-    "likelihood_of",
-    "log_likelihood",
-    "packed",
-]
-
 # Up to this many subjects chains are used, above it importance sampling.
 _MOST_FOR_CHAINS = 60
 # Subjects of a large study, at most, that show where its posterior lies.

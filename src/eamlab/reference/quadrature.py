@@ -35,20 +35,6 @@ from eamlab.model.eam import beta_from_raw
 from eamlab.model.model import GroupPrior
 from eamlab.parallel import threaded
 
-__all__ = [
-    "N_GROUP",
-    "N_PERSON",
-    "START",
-    "Likelihood",
-    "Tables",
-    "beta_table",
-    "chebyshev_row",
-    "move",
-    "propose_subject",
-    "series",
-    "spacing_error",
-]
-
 N_PERSON = 3
 """Parameters of a person: drift, log boundary separation, log non-decision time."""
 START = 2 * N_PERSON

@@ -19,21 +19,6 @@ from eamlab.model.model import GroupPrior
 from eamlab.parallel import threaded
 from eamlab.reference.quadrature import Likelihood
 
-__all__ = [
-    "N_CHAINS",
-    "Chains",
-    "chains_from_draws",
-    "chains_from_prior",
-    "cholesky_factor",
-    "importance_sample",
-    "laplace",
-    "max_r_hat",
-    "min_ess",
-    "sample_chains",
-    "student_draws",
-    "systematic",
-]
-
 N_CHAINS = 4
 _STUDENT_DF = 6.0
 _LogPosterior = Callable[[FloatArray], FloatArray]

@@ -14,15 +14,6 @@ from eamlab.model.model import CONDITIONS, GroupPrior, Model
 from eamlab.model.simulator import BOUNDARY_SHIFT
 from eamlab.study import Study
 
-__all__ = [
-    "Pair",
-    "Subject",
-    "boundary_shift",
-    "coordinates",
-    "has_conditions",
-    "subjects_of",
-]
-
 
 class Subject(NamedTuple):
     """One subject's trials: response times by choice."""

@@ -24,17 +24,6 @@ from eamlab.parallel import threaded
 from eamlab.reference.quadrature import N_PERSON, START, Tables
 from eamlab.reference.subjects import Subject, coordinates
 
-__all__ = [
-    "Domain",
-    "along_beta",
-    "alpha_degree",
-    "build_tables",
-    "chebyshev",
-    "first_window",
-    "joined",
-    "nonnegative",
-]
-
 # Spacing of the t0 nodes in units of the narrowest conditional sd; see `_t0_nodes`.
 _T0_STEP = 1.15
 # Log density, relative to its maximum, at which a subject's window ends.

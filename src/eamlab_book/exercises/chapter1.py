@@ -14,8 +14,6 @@ from eamlab.model.density import choice_probability, defective_cdf
 from eamlab.model.simulator import BOUNDARY_SHIFT, simulate_trials
 from eamlab_book.exercises.exercise import Exercise, Mistake
 
-__all__ = ["EXERCISES"]
-
 BASE: dict[str, Any] = {"nu": 1.0, "alpha": 1.2, "t0": 0.3, "beta": 0.5}
 _NOISE = 0.1
 _ABLE, _HASTY, _MEAN = 3.0, 0.5, 0.6

@@ -8,8 +8,6 @@ import pandas as pd
 from eamlab.model.conditions import in_condition
 from eamlab_book.exercises.exercise import Exercise
 
-__all__ = ["EXERCISES"]
-
 _NAN = float("nan")
 _PERSON = {"nu": 1.2, "nu_change": -0.6, "alpha": 1.8, "log_alpha_change": 0.2, "t0": 0.3}
 _TABLE = {

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from eamlab.model.eam import EAM
 from eamlab_book.exercises.exercise import Exercise, Mistake
 
-__all__ = ["EXERCISES"]
-
 _PRIOR = EAM.prior
 _DIM = len(_PRIOR)
 _FAST_DRIFT = 2.0

@@ -14,8 +14,6 @@ from scipy.stats import norm
 from eamlab_book.exercises.exercise import Exercise, Mistake
 from eamlab_book.toy import ENDS, GaussianToy, bridge, noise_levels, reverse_diffusion
 
-__all__ = ["EXERCISES"]
-
 FloatArray = NDArray[np.float64]
 Score = Callable[[GaussianToy, FloatArray, float], FloatArray]
 

@@ -9,8 +9,6 @@ import numpy as np
 from eamlab_book.exercises.exercise import Exercise
 from eamlab_book.studies import DEMO_GROUP
 
-__all__ = ["EXERCISES"]
-
 Shrink = Callable[[float, float, float, float], tuple[float, float]]
 
 _ALPHA = 1.3

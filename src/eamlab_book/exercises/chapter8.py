@@ -14,8 +14,6 @@ from eamlab_book import report_card as grades
 from eamlab_book.exercises.exercise import Exercise, Mistake
 from eamlab_book.studies import DEMO_GROUP
 
-__all__ = ["EXERCISES"]
-
 FloatArray = NDArray[np.float64]
 
 _PRIOR = EAM.prior

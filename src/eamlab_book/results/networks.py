@@ -17,16 +17,6 @@ from eamlab_book.network_file import network_script
 from eamlab_book.results.workshop import Result, Workshop
 from eamlab_book.stored import check_record, command, sha256_of, write_whole
 
-__all__ = [
-    "Training",
-    "check_network",
-    "check_script",
-    "checkpoints",
-    "make_network",
-    "make_script",
-    "train_on",
-]
-
 
 @dataclass(frozen=True)
 class Training:

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     import bayesflow as bf
     from matplotlib.figure import Figure
 
-__all__ = ["SCENES", "KeySettings", "Sampler", "Settings", "explorer", "key_json", "load_keys"]
-
 _LARGEST_NEW_STUDY = 1000
 """Subjects; the exact posterior of more takes over a minute."""
 _FIRST_SEED = 400

@@ -21,8 +21,6 @@ from eamlab_book.widgets.widget import Widget, plain_symbol
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["FilmSettings", "film", "load_films", "make_film", "pack_films"]
-
 STOPS: dict[str, tuple[Any, ...]] = {
     "n_subjects": (10, 100, 1000),
     "d0": (1.0, 0.1, 0.01),

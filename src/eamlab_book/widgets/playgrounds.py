@@ -35,8 +35,6 @@ from eamlab_book.widgets.widget import Widget, plain_symbol
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["decision_playground", "population_playground", "toy_playground"]
-
 Settings = Mapping[str, Any]
 FloatArray = NDArray[np.float64]
 
