@@ -91,15 +91,15 @@ def _clipped_state() -> float:
     return _ratio(lambda x, t: damped(np.clip(x, -3, 3), t))
 
 
-def _langevin(n: int = 50, slope: float = 0.5, heat: float = 1.0) -> FloatArray:
+def _langevin(n: int = 50, heat: float = 1.0) -> FloatArray:
     """Quantiles of what Langevin steps leave for J = 100, as good as many draws.
 
-    All is linear, so mean and variance after a step are known from those before it; ``slope``
-    goes with the score of a step, ``heat`` with the variance of its noise.
+    All is linear, so mean and variance after a step are known from those before it; ``heat`` goes
+    with the variance of the noise of a step.
     """
     mean, sd = _toys()[100].posterior()
     center, width = _sampled(_toys()[100], 1.0)
-    shrink, variance = 1 - slope * _H / sd**2, width**2
+    shrink, variance = 1 - 0.5 * _H / sd**2, width**2
     for _ in range(n):
         variance = shrink**2 * variance + heat * _H
     levels = (np.arange(20_000) + 0.5) / 20_000
