@@ -11,7 +11,7 @@ import eamlab as el
 import eamlab_book as book
 from eamlab_book.results.widgets import first_subjects
 from eamlab_book.results.workshop import Workshop
-from eamlab_book.stored import write_stored
+from eamlab_book.stored import load_stored, write_stored
 from eamlab_book.studies import DEMO_SIZES, DemoSettings, exact_of
 from eamlab_book.widgets import film as films
 from eamlab_book.widgets.composition import (
@@ -145,14 +145,14 @@ def test_stored_keys_are_what_the_quadrature_gives_today(n_subjects):
 def test_keys_of_other_studies_are_refused(tmp_path):
     write_stored("explorer.json", {"exact": {}}, KeySettings((DemoSettings(7),)), tmp_path)
     with pytest.raises(ValueError, match="other settings: demos was"):
-        load_keys(tmp_path)
+        load_stored("explorer.json", KeySettings(), tmp_path)
 
 
 def test_films_of_other_positions_are_refused(tmp_path):
     other = films.FilmSettings(stops=films.STOPS | {"d0": (1.0,)})
     write_stored("films.json", films.load_films(), other, tmp_path)
     with pytest.raises(ValueError, match=r"other settings: stops.d0 was \[1.0\], is"):
-        films.load_films(tmp_path)
+        load_stored("films.json", films.FilmSettings(), tmp_path)
 
 
 # --- what Python replies --------------------------------------------------------------------------

@@ -21,8 +21,8 @@ from eamlab_book.results.registry import RESULTS
 from eamlab_book.results.workshop import ROOT, Result, Workshop
 from eamlab_book.stored import load_stored
 from eamlab_book.studies import DemoSettings, load_demo
-from eamlab_book.widgets.composition import KeySettings, load_keys
-from eamlab_book.widgets.film import FilmSettings, load_films
+from eamlab_book.widgets.composition import KeySettings
+from eamlab_book.widgets.film import FilmSettings
 
 FOLDERS = ("src/eamlab/weights", "src/eamlab_book/weights", "src/eamlab_book/data")
 KNOWN = {result.name: result for result in RESULTS}
@@ -305,17 +305,17 @@ def test_from_a_changed_prior_to_weights_key_cells_and_film(wider, tmp_path):
     mine = {"folder": tmp_path, "model": wider}
     demo = load_demo(10, **mine)
     assert demo.exact.model is wider and len(demo.study) == 10
-    keys = load_keys(**mine, settings=TINY["explorer"])
+    keys = load_stored("explorer.json", TINY["explorer"], **mine)["exact"]
     assert keys["10"]["mean"] == pytest.approx(list(demo.exact.mean.values()))
-    films = load_films(**mine, settings=TINY["films"])
+    films = load_stored("films.json", TINY["films"], **mine)
     assert list(films["films"]) == ["10|1|1"]
     assert len(films["films"]["10|1|1"]["times"]) == 3
 
     refused = r"another model than EAM: prior.mu_nu was \[0.5, {}\], is \[0.5, {}\]"
     loaders = [
         lambda **where: load_demo(10, **where),
-        lambda **where: load_keys(**where, settings=TINY["explorer"]),
-        lambda **where: load_films(**where, settings=TINY["films"]),
+        lambda **where: load_stored("explorer.json", TINY["explorer"], **where),
+        lambda **where: load_stored("films.json", TINY["films"], **where),
     ]
     for load in loaders:
         with pytest.raises(ValueError, match=refused.format(0.6, 0.3)):

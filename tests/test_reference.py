@@ -532,7 +532,7 @@ key = next(row for row in rows if (row["J"], row["study"]) == (10_000, index))
 mean, sd = (np.array([key[k][name] for name in names]) for k in ("mean", "sd"))
 people = posterior.subjects_of(graded(Workshop(), STRATIFIED, 10_000, index))
 domain = posterior.domain_of(EAM).around(mean, sd)
-likelihood = posterior._likelihood(people, EAM, domain, 0.0, False)
+likelihood = posterior.likelihood_of(people, EAM, domain, 0.0, False)
 points = mean + sd * np.random.default_rng(5).standard_normal((40, len(names)))
 print("values", *likelihood(points).tolist())
 """

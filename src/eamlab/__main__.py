@@ -21,8 +21,6 @@ from typing import Any, NoReturn
 
 from eamlab import __version__
 
-__all__ = ["main"]
-
 _EXAMPLES = """\
 examples:
   python -m eamlab info                           what is installed, and what is shipped
@@ -53,36 +51,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         0, or 2 after an error, of which one sentence is written to stderr.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments[:1] == ["train"]:  # has a parser of its own
-        return _train(arguments[1:])
-    options = _parser().parse_args(arguments)
     try:
-        options.run(options)
-        sys.stdout.flush()
+        if arguments[:1] == ["train"]:  # has a parser of its own
+            from eamlab.training import main as train
+
+            train(arguments[1:])
+        else:
+            options = _parser().parse_args(arguments)
+            options.run(options)
+            sys.stdout.flush()
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, OSError, ImportError) as error:
         return _failed(error)
-    except KeyboardInterrupt:
-        return _failed("interrupted")
+    except KeyboardInterrupt as stop:
+        return _failed(str(stop) or "interrupted")
     return 0
 
 
 def _failed(error: BaseException | str) -> int:
     print(f"eamlab: {_in_options(' '.join(str(error).split()))}", file=sys.stderr)
     return 2
-
-
-def _train(arguments: list[str]) -> int:
-    try:
-        from eamlab.training import main as train
-
-        train(arguments)
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else _failed(str(stop.code or ""))
-    except (ValueError, ImportError) as error:  # the backend's
-        return _failed(error)
-    return 0
 
 
 # --------------------------------------------------------------------------------------------------

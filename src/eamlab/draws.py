@@ -22,8 +22,6 @@ from eamlab.model.model import Model
 if TYPE_CHECKING:
     from eamlab.study import Study
 
-__all__ = ["Draws", "as_draws", "check_finite", "group_array", "model_of_draws"]
-
 FloatArray = NDArray[np.float64]
 
 _QUANTILES = {"q05": 0.05, "median": 0.5, "q95": 0.95}

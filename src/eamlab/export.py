@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
     from eamlab.draws import Draws
 
-__all__ = ["predict", "to_datatree", "write"]
-
 _MOST_VALUES = 20_000_000  # numbers per group kept in memory: 0.1 GB
 
 

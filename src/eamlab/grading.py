@@ -9,7 +9,7 @@ draws: group parameters or those of people.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,9 +26,8 @@ from eamlab.model.model import check_count, generator
 
 FloatArray = NDArray[np.float64]
 
-__all__ = ["C2ST", "Grade", "GradeSummary", "c2st", "grade", "grade_many"]
-
 _N_BOOTSTRAP = 1000
+_FOLDS, _SHUFFLES = 5, 200  # of a classifier: its cross-validation, and what is chance
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,6 @@ class GradeSummary:
     table: pd.DataFrame
     c2st: pd.Series
     n_studies: int
-    grades: tuple[Grade, ...] = field(repr=False, default=())
 
     def _repr_html_(self) -> str:
         return str(self.table.round(3).to_html())
@@ -226,27 +224,22 @@ def grade_many(grades: Sequence[Grade], *, seed: int = 0) -> GradeSummary:
         told |= _with_interval("accuracy", np.array([t.accuracy for t in tests]), np.mean, rng)
         told["chance"] = float(np.mean([t.chance for t in tests]))
         told["share_told_apart"] = float(np.mean([t.differs for t in tests]))
-    return GradeSummary(pd.DataFrame(rows, index=index), pd.Series(told), len(grades), grades)
+    return GradeSummary(pd.DataFrame(rows, index=index), pd.Series(told), len(grades))
 
 
-def c2st(
-    first: Any, second: Any, *, folds: int = 5, n_permutations: int = 200, seed: int = 0
-) -> C2ST:
+def c2st(first: Any, second: Any, *, seed: int = 0) -> C2ST:
     """Classifier two-sample test: whether a classifier can tell the two samples apart.
 
     The classifier is a linear discriminant on the variables and all their products, so it sees
     differences in location, spread and correlation, and needs few draws. The larger sample is
-    thinned to the size of the smaller. The chance level comes from the same classifier trained on
-    shuffled labels, so that it includes the noise of a finite sample.
+    thinned to the size of the smaller. The accuracy is cross-validated in five folds. The chance
+    level comes from the same classifier trained on labels that were shuffled 200 times, so that it
+    includes the noise of a finite sample.
 
     Parameters
     ----------
     first, second : array_like (n, d) and (m, d)
         Draws of the two distributions.
-    folds : int, default 5
-        Folds of the cross-validation.
-    n_permutations : int, default 200
-        Number of shuffles.
     seed : int, default 0
         Seed of thinning, folds and shuffles.
 
@@ -267,25 +260,25 @@ def c2st(
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
         raise ValueError(f"first and second must be (n, d) and (m, d); got {x.shape}, {y.shape}.")
     n = min(len(x), len(y))
-    if n < 2 * folds:
-        raise ValueError(f"first and second need {2 * folds} draws for {folds} folds; got {n}.")
+    if n < 2 * _FOLDS:
+        raise ValueError(f"first and second need {2 * _FOLDS} draws for {_FOLDS} folds; got {n}.")
     rng = generator(check_count("seed", seed, 0))
     pooled = np.concatenate([rng.permutation(x)[:n], rng.permutation(y)[:n]])
     labels = np.repeat([-1.0, 1.0], n)
-    shuffled = [rng.permutation(labels) for _ in range(n_permutations)]
-    accuracy = _accuracies(pooled, np.stack([labels, *shuffled], axis=1), folds, seed)
+    shuffled = [rng.permutation(labels) for _ in range(_SHUFFLES)]
+    accuracy = _accuracies(pooled, np.stack([labels, *shuffled], axis=1), seed)
     low, high = np.quantile(accuracy[1:], [0.025, 0.975])
     chance = (float(low), float(high))
     return C2ST(float(accuracy[0]), float(accuracy[1:].mean()), chance, n)
 
 
-def _accuracies(x: FloatArray, labels: FloatArray, folds: int, seed: int) -> FloatArray:
+def _accuracies(x: FloatArray, labels: FloatArray, seed: int) -> FloatArray:
     """Cross-validated accuracy for every column of labels (n, L), coded -1 and 1."""
     # Regression on such labels is a linear discriminant, and serves all columns with one fit.
     model = make_pipeline(
         StandardScaler(), PolynomialFeatures(2, include_bias=False), StandardScaler(), Ridge(1.0)
     )
-    parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(x, labels[:, 0])
+    parts = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed).split(x, labels[:, 0])
     guess = cross_val_predict(model, x, labels, cv=list(parts))
     accuracy: FloatArray = (guess * labels > 0.0).mean(axis=0)
     return accuracy

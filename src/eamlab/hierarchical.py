@@ -22,7 +22,7 @@ from bayesflow.utils import weighted_mean
 from bayesflow.utils.serialization import serializable
 from keras import ops
 
-from eamlab.model.model import Model
+from eamlab.model.model import DECISION, Model
 from eamlab.networks import (
     apply,
     fastest_responses,
@@ -33,20 +33,19 @@ from eamlab.networks import (
     refuse_masks,
     trial_features,
 )
-from eamlab.study import DECISION
-
-__all__ = ["Hierarchy", "PersonPosterior", "PersonSummary", "PopulationSummary"]
 
 _PASSES = 3
 """Rounds of population given people given population; a fourth changes nothing that is seen."""
-_SPREADS = 64
-"""Values of a log spread, over 3.2 prior sds to each side, on which it is integrated."""
+_SPREADS = np.linspace(-3.2, 3.2, 64, dtype="float32")
+"""Values of a log spread, in prior sds, on which it is integrated."""
 _LOG_SCALE = (-4.0, 7.0)
 """Range of the log of a Gaussian factor's diagonal: 1e-4 to 1e6 times the prior's precision."""
 _LEAST_VARIANCE = 1e-4
 """Of a person's values, in units of their features."""
 _LATEST = 4.0
 """``log rt + 0.5`` of the fastest response in a condition that a person never did."""
+_TOGETHER = "infers all targets together, in coordinates of its own"
+"""Why a person's posterior honors no masks."""
 
 
 @dataclass(frozen=True)
@@ -131,14 +130,13 @@ class Hierarchy:
     @cached_property
     def log_spreads(self) -> np.ndarray:
         """Grid of the log spreads in units of `scale`, shape (n_person, n)."""
-        z = np.linspace(-3.2, 3.2, _SPREADS, dtype="float32")
         mean = self._of(self.means, 1) - np.log(self.scale)
-        return (mean[:, None] + self._of(self.sds, 1)[:, None] * z).astype("float32")
+        return (mean[:, None] + self._of(self.sds, 1)[:, None] * _SPREADS).astype("float32")
 
     @cached_property
     def log_weights(self) -> np.ndarray:
         """Log prior on this grid, up to a constant, shape (n,)."""
-        return -0.5 * np.linspace(-3.2, 3.2, _SPREADS, dtype="float32") ** 2
+        return -0.5 * _SPREADS**2
 
 
 def _masks(trials: Tensor, conditions: Sequence[float]) -> list[Tensor]:
@@ -338,7 +336,7 @@ class PersonPosterior(StableConsistencyModel):
         These are that of z and the shared parameters together under the closed form, from which
         the summary learns what a person's trials say, and that of z under the corrected one.
         """
-        self._refuse(kwargs)
+        refuse_masks(kwargs, _TOGETHER)
         mu, sigma, _ = self._group(conditions)
         z = (x - mu) / sigma
         pull, precision, shared = gaussian = self._gaussian(conditions)
@@ -354,15 +352,12 @@ class PersonPosterior(StableConsistencyModel):
         return metrics | {"loss": metrics["loss"] + weighted_mean(surprise, sample_weight)}
 
     def _inverse(self, z: Tensor, conditions: Tensor = None, **kwargs: Any) -> Tensor:
-        self._refuse(kwargs)
+        refuse_masks(kwargs, _TOGETHER)
         mu, sigma, _ = self._group(conditions)
         mean, factor, shift, log_scale = self._anchor(conditions, self._gaussian(conditions))
         w = super()._inverse(z, conditions, **kwargs) * ops.exp(-log_scale) + shift
         back = ops.solve_triangular(ops.swapaxes(factor, -1, -2), w[..., None], lower=False)
         return mu + sigma * (mean + back[..., 0])
-
-    def _refuse(self, kwargs: dict[str, Any]) -> None:
-        refuse_masks(kwargs, "infers all targets together, in coordinates of its own")
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the network."""

@@ -20,16 +20,6 @@ from bayesflow.utils import weighted_mean
 from bayesflow.utils.serialization import serializable
 from keras import ops
 
-__all__ = [
-    "AnchoredDiffusionModel",
-    "CompiledDiffusionModel",
-    "EvenNoiseSchedule",
-    "GroupSummary",
-    "PooledSummary",
-    "fastest_responses",
-    "trial_features",
-]
-
 _SHORTEST_RT = 1e-3
 """Seconds; keeps the logarithm finite for a time of zero (a missing trial)."""
 _LEAST_VARIANCE = 1e-3
@@ -87,6 +77,7 @@ def fastest_responses(trials: Tensor) -> Tensor:
 
 
 def mlp(widths: Sequence[int], name: str) -> keras.Sequential:
+    """Return dense layers of these widths."""
     layers = [keras.layers.Dense(w, activation="silu") for w in widths]
     return keras.Sequential(layers, name=name)
 
@@ -462,6 +453,7 @@ def _known(conditions: Tensor) -> Tensor:
 
 
 def apply(matrix: Tensor, vector: Tensor) -> Tensor:
+    """Return matrices (..., n, m) times vectors (..., m)."""
     return ops.matmul(matrix, vector[..., None])[..., 0]
 
 

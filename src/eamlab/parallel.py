@@ -19,8 +19,6 @@ from typing import Any
 from numba import config
 from tqdm.auto import tqdm
 
-__all__ = ["threaded", "threads"]
-
 
 def threads() -> int:
     """Return how many threads to use: as many as numba would."""

@@ -43,10 +43,8 @@ from numpy.typing import NDArray
 from scipy import special
 
 from eamlab.draws import Draws, group_array, model_of_draws
-from eamlab.model.model import Model, check_count, generator
-from eamlab.study import DECISION, Study, as_study
-
-__all__ = ["TOLERANCE", "Comparison", "PredictiveCheck", "check"]
+from eamlab.model.model import DECISION, Model, check_count, generator
+from eamlab.study import Study, as_study
 
 FloatArray = NDArray[np.float64]
 

@@ -16,8 +16,6 @@ from eamlab.composition.posterior import compose
 from eamlab.study import Study
 from eamlab.workflows import TrainingSettings, model_of
 
-__all__ = ["calibration_and_recovery", "measure_quality", "people_drawn"]
-
 _QUALITY_SEED_OFFSET = 1_000_003
 """Keeps the data sets that grade a network apart from those that trained it."""
 

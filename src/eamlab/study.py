@@ -15,14 +15,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from eamlab.model.model import Model, Seed, check_count
-
-__all__ = ["Study", "as_studies", "simulate"]
+from eamlab.model.model import CONDITIONS, DECISION, Model, Seed, check_count
 
 _SHOWN = 10  # people named in a message
-_CODES = (-0.5, 0.5)  # of two conditions
-DECISION = ("choice", "rt")
-"""What a trial of a decision consists of."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +128,7 @@ class Study:
             raise ValueError(f"condition must be one of {known}, or None, got {condition!r}.")
         people = self.by_subject
         if condition is not None:
-            code = _CODES[self.conditions.index(condition)]
+            code = CONDITIONS[self.conditions.index(condition)]
             people = [a[a[:, 2] == np.float32(code)] for a in people]
         left = [j for j, a in enumerate(people) if len(a)]
         if not left:
@@ -394,7 +389,7 @@ _RULES: dict[str, tuple[str, str, Callable[[NDArray], NDArray[np.bool_]]]] = {
     "condition": (
         "conditions must be -0.5 or 0.5",
         "Recode them",
-        lambda x: np.isin(x, _CODES),
+        lambda x: np.isin(x, CONDITIONS),
     ),
 }
 """What each column must hold, the remedy, and whether it does."""

@@ -42,8 +42,6 @@ from eamlab.workflows import (
     load_pretrained,
 )
 
-__all__ = ["Studies", "train"]
-
 KINDS = ("global", "local")
 
 
@@ -390,6 +388,5 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         train(MODELS[args.model], args.kind, network=network, settings=settings, **options)
     except KeyboardInterrupt:
-        sys.exit("interrupted; the same command resumes after the last finished epoch")
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+        how = "interrupted; the same command resumes after the last finished epoch"
+        raise KeyboardInterrupt(how) from None

@@ -25,7 +25,7 @@ from eamlab.hierarchical import Hierarchy, PersonPosterior, PersonSummary, Popul
 from eamlab.model.conditions import TWO_CONDITIONS
 from eamlab.model.eam import EAM
 from eamlab.model.laboratory import LABORATORY
-from eamlab.model.model import Model, Seed, check_count, seed_sequence
+from eamlab.model.model import DECISION, Model, Seed, check_count, seed_sequence
 from eamlab.networks import (
     AnchoredDiffusionModel,
     CompiledDiffusionModel,
@@ -33,19 +33,6 @@ from eamlab.networks import (
     GroupSummary,
     PooledSummary,
 )
-from eamlab.study import DECISION
-
-__all__ = [
-    "PRESETS",
-    "NetworkSettings",
-    "Preset",
-    "TrainingSettings",
-    "global_workflow",
-    "load_pretrained",
-    "local_workflow",
-    "make_simulator",
-    "model_of",
-]
 
 # BayesFlow announces every fit and every draw at level INFO; the progress bars say the same.
 logging.getLogger("bayesflow").setLevel(logging.WARNING)

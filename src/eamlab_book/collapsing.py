@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 from eamlab.compiled import njit
 from eamlab.model.model import GroupParameter, GroupPrior, Model, PersonParameter
 
-__all__ = ["COLLAPSING", "decide"]
-
 
 @njit(cache=True)
 def _decide(

@@ -41,8 +41,6 @@ from eamlab.reference import posterior, samplers
 from eamlab.reference.subjects import coordinates, subjects_of
 from eamlab.study import Study, as_study
 
-__all__ = ["control_variate", "gauss", "langevin", "reweighted"]
-
 _NUGGET = 0.01
 """What sbi adds to every precision, too."""
 
@@ -288,9 +286,9 @@ def reweighted(
     study = as_study(study, model=model)
     subjects = subjects_of(study)
     domain = posterior.domain_of(model).around(mean, np.sqrt(np.diag(covariance)))
-    likelihood = posterior._likelihood(subjects, model, domain, 0.0, False)
+    likelihood = posterior.likelihood_of(subjects, model, domain, 0.0, False)
     factor = samplers.cholesky_factor(covariance)
-    points, log_q = samplers._student_draws(mean, factor, check_count("n", n), rng)
+    points, log_q = samplers.student_draws(mean, factor, check_count("n", n), rng)
     log_w = likelihood.log_posterior(points) - log_q
     log_w = np.where(np.isfinite(log_w), log_w, -np.inf)
     log_w = np.maximum(log_w - log_w.max(), -690.0)
@@ -299,9 +297,9 @@ def reweighted(
     weights = np.exp(smoothed - smoothed.max())
     weights /= weights.sum()
     ess = float(1.0 / np.sum(weights**2))
-    found = posterior._Sample(points, weights, ess, "reweighted", {"pareto_k": float(k_hat)})
+    found = posterior.Sample(points, weights, ess, "reweighted", {"pareto_k": float(k_hat)})
     settings = {"num_samples": check_count("num_samples", num_samples), "seed": seed, "n": n}
-    return posterior._packed(found, likelihood, model, settings, rng, study.subjects)
+    return posterior.packed(found, likelihood, model, settings, rng, study.subjects)
 
 
 # --- what they share ------------------------------------------------------------------------------

@@ -629,9 +629,9 @@ def sbc_figure(ranks: Mapping[str, Any], n_draws: int, *, model: Model = EAM) ->
     return _by_parameter(list(ranks), panel, model, axes=labels)
 
 
-def _rank_points(n_draws: int, most: int = 100) -> NDArray:
+def _rank_points(n_draws: int) -> NDArray:
     """Ranks at which the ECDF is looked at: all, or about 100 evenly spaced ones."""
-    return np.unique(np.linspace(1, n_draws, min(n_draws, most)).round().astype(int))
+    return np.unique(np.linspace(1, n_draws, min(n_draws, 100)).round().astype(int))
 
 
 @functools.lru_cache(maxsize=32)

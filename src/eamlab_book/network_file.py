@@ -24,8 +24,6 @@ from eamlab.study import Study
 from eamlab.workflows import TrainingSettings, model_of
 from eamlab_book.widgets.widget import plain_symbol, script_folder
 
-__all__ = ["engine_scripts", "network_script", "read_script", "script_path", "study_script"]
-
 _LARGEST = 32_767
 _LATEST = 2_047
 

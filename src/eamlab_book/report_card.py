@@ -23,60 +23,6 @@ from eamlab.study import Study, simulate
 from eamlab_book.stored import load_stored
 from eamlab_book.studies import DemoSettings
 
-__all__ = [
-    "COMPOSED_SBC",
-    "COMPOSITIONS",
-    "CertificateSettings",
-    "ComparisonSettings",
-    "ComposedSBC",
-    "ComposedSBCSettings",
-    "CompositionSettings",
-    "DiscretizationSettings",
-    "EXACT_SBC",
-    "ExactSBC",
-    "GRADED_STUDIES",
-    "GradeSettings",
-    "INDEPENDENT",
-    "IndependentSettings",
-    "LEVERS",
-    "LapseSettings",
-    "Lever",
-    "LeverSettings",
-    "MODEL_GRADES",
-    "ModelGradeSettings",
-    "ModelKeySettings",
-    "REAL",
-    "RECIPES",
-    "RealSettings",
-    "Recipe",
-    "SBCSettings",
-    "STRATIFIED",
-    "TuningSettings",
-    "VALIDATION_STUDIES",
-    "certificate_frame",
-    "certificate_table",
-    "composed_sbc",
-    "composed_sbc_name",
-    "composition_table",
-    "discretization_table",
-    "exact_sbc",
-    "forecast_table",
-    "exact_sbc_name",
-    "grade_frame",
-    "grade_table",
-    "graded_seed",
-    "graded_study",
-    "independent_table",
-    "lapse_table",
-    "lapsing_study",
-    "lever_table",
-    "model_grade_table",
-    "real_table",
-    "recipes_for",
-    "sbc_studies",
-    "tuning_table",
-]
-
 GRADED_STUDIES = {10: 40, 100: 40, 1000: 20, 10_000: 10}
 """Number of graded studies per number of subjects J."""
 
@@ -339,11 +285,12 @@ def _right(bias: Any, sd_ratio: Any) -> Any:
 
 
 def _tails(bias: NDArray, sd_ratio: NDArray) -> dict[str, float]:
-    """Return the worst parameters' tails, and the share of studies that are right in all of them.
+    """Return the worst parameters' middle and tails, and the share of studies that are right.
 
     Arrays have shape (studies, parameters).
     """
     return {
+        "bias, worst": np.median(np.abs(bias), axis=0).max(),
         "worst, 90 %": np.quantile(np.abs(bias), 0.9, axis=0).max(),
         "sd ratio, 10 %": np.quantile(sd_ratio, 0.1, axis=0).min(),
         "sd ratio, 90 %": np.quantile(sd_ratio, 0.9, axis=0).max(),
@@ -361,16 +308,17 @@ def _summary(row: dict[str, Any]) -> dict[str, Any]:
     drawn = np.random.default_rng(0).integers(len(biases), size=(2000, len(biases)))
     worst = np.median(np.abs(biases)[drawn], axis=1).max(axis=1)
     low, high = np.quantile(worst, [0.05, 0.95])
+    tails = _tails(biases, ratios)
     return {
         "J": row["J"],
         "recipe": row["recipe"],
         "bias, best": bias.min(),
-        "bias, worst": bias.max(),
+        "bias, worst": tails.pop("bias, worst"),
         "worst, from": low,
         "worst, to": high,
         "sd ratio, least": ratio.min(),
         "sd ratio, most": ratio.max(),
-        **_tails(biases, ratios),
+        **tails,
         "coverage": column("covered").mean(),
         "exact coverage": column("exact_covered").mean(),
         "distance": np.median(column("wasserstein").mean(axis=1)),
@@ -529,7 +477,6 @@ def certificate_table() -> pd.DataFrame:
                 {
                     "J": n_subjects,
                     "draws": label,
-                    "bias, worst": np.median(np.abs(off), axis=0).max(),
                     **_tails(off, by_study[ratio].to_numpy()),
                     "farthest": np.abs(off).max(),
                     "forecast holds": share,
@@ -624,8 +571,7 @@ def model_grade_table(name: str = "laboratory") -> pd.DataFrame:
     stored = pd.DataFrame(load_stored(f"grades_{name}.json", settings, model=model)["rows"])
     for n_subjects, part in stored.groupby("J"):
         bias, ratio = (pd.DataFrame(list(part[k])).to_numpy() for k in ("bias", "sd_ratio"))
-        worst = {"bias, worst": np.median(np.abs(bias), axis=0).max()}
-        rows[n_subjects] = worst | _tails(bias, ratio) | {"studies": len(part)}
+        rows[n_subjects] = _tails(bias, ratio) | {"studies": len(part)}
     return pd.DataFrame.from_dict(rows, "index").rename_axis("J")
 
 
@@ -648,7 +594,6 @@ def composition_table() -> pd.DataFrame:
                 "J": row["J"],
                 "terms": row["J"] // row["group_size"],
                 "composition": row["composition"],
-                "bias, worst": np.median(np.abs(bias), axis=0).max(),
                 **_tails(bias, ratio),
                 "seconds": row["seconds"],
                 "Pareto k": np.max(row["pareto_k"]) if row["pareto_k"] else np.nan,

@@ -14,18 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import eamlab
+from eamlab.files import replaced
 from eamlab.model.eam import EAM
 from eamlab.model.model import Model, differences
-
-__all__ = [
-    "check_record",
-    "command",
-    "load_stored",
-    "sha256_of",
-    "stored_path",
-    "write_stored",
-    "write_whole",
-]
 
 _HERE = Path(__file__).parent
 _SHOWN = 3  # differences of settings
@@ -79,9 +70,8 @@ def write_stored(
 def write_whole(target: Path, text: str) -> None:
     """Write a text file, whole or not at all, with the same ends of lines on every machine."""
     target.parent.mkdir(exist_ok=True)
-    partial = target.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8", newline="\n")
-    partial.replace(target)
+    with replaced(target) as scratch:
+        scratch.write_text(text, encoding="utf-8", newline="\n")
 
 
 def load_stored(

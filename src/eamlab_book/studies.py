@@ -19,30 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eamlab.draws import Draws
+from eamlab.files import replaced
 from eamlab.model.eam import EAM
 from eamlab.model.model import Model
 from eamlab.reading import read_trials
 from eamlab.study import Study, simulate
 from eamlab_book.stored import command, load_stored, stored_path
-
-__all__ = [
-    "CAVANAGH",
-    "DEMO_GROUP",
-    "DEMO_SIZES",
-    "Demo",
-    "DemoSettings",
-    "Studies",
-    "StudiesSettings",
-    "exact_of",
-    "fingerprint",
-    "load_cavanagh",
-    "load_demo",
-    "load_studies",
-    "pack_demo",
-    "pack_studies",
-    "simulate_demo",
-    "simulate_drawn_studies",
-]
 
 CAVANAGH = stored_path("cavanagh2011.csv")
 """Real trials, of Cavanagh et al. (2011); ``cavanagh2011.md`` beside it says what they are."""
@@ -217,10 +199,8 @@ def pack_demo(exact: Draws, study: Study, folder: str | Path | None = None) -> d
     dict
         For `write_stored`.
     """
-    draws = stored_path(f"demo_J{len(study)}.npz", folder)
-    partial = draws.with_suffix(".partial.npz")
-    np.savez_compressed(partial, samples=exact.array.astype("float32"))
-    partial.replace(draws)
+    with replaced(stored_path(f"demo_J{len(study)}.npz", folder)) as scratch:
+        np.savez_compressed(scratch, samples=exact.array.astype("float32"))
     return {
         "fingerprint": fingerprint([study]),
         "names": exact.group_names,

@@ -17,6 +17,7 @@ from eamlab.model.density import log_density
 from eamlab.model.eam import beta_from_raw, natural_start
 from eamlab.model.laboratory import LABORATORY
 from eamlab.model.model import (
+    CONDITIONS,
     GroupParameter,
     GroupPrior,
     Model,
@@ -25,11 +26,6 @@ from eamlab.model.model import (
     seed_sequence,
 )
 from eamlab.model.simulator import simulate_trials
-
-__all__ = ["CONDITIONS", "TWO_CONDITIONS", "in_condition"]
-
-CONDITIONS = (-0.5, 0.5)
-"""Codes of the two conditions."""
 
 
 def in_condition(parameters: Mapping[str, Any], code: ArrayLike) -> dict[str, Any]:

@@ -17,15 +17,6 @@ from eamlab.model.density import log_density
 from eamlab.model.model import GroupParameter, GroupPrior, Model, PersonParameter, Seed
 from eamlab.model.simulator import simulate_trials
 
-__all__ = [
-    "BETA_CONCENTRATION",
-    "EAM",
-    "beta_from_raw",
-    "decision_log_density",
-    "natural_start",
-    "simulate_decisions",
-]
-
 BETA_CONCENTRATION = 50.0
 """Both shape parameters of the Beta prior of the relative starting point."""
 

@@ -20,8 +20,6 @@ from dataclasses import replace
 from eamlab.model.eam import EAM
 from eamlab.model.model import GroupPrior, Model
 
-__all__ = ["LABORATORY"]
-
 _MOMENTS = {
     "mu_nu": (1.0, 1.2),
     "mu_log_alpha": (0.3, 0.45),

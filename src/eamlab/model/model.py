@@ -14,6 +14,7 @@ import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,13 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-__all__ = ["GroupParameter", "GroupPrior", "Model", "PersonParameter", "Seed", "seed_sequence"]
-
 Seed = int | np.random.SeedSequence | np.random.Generator
+
+DECISION = ("choice", "rt")
+"""What a trial of a decision consists of."""
+
+CONDITIONS = (-0.5, 0.5)
+"""Codes of two conditions."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +116,7 @@ class GroupPrior:
         -------
         dict of str to ndarray, each of shape (n, 1)
         """
-        if n < 1:
-            raise ValueError(f"n must be at least 1, got {n}.")
+        check_count("n", n)
         draws = self.means + self.sds * rng.standard_normal((n, len(self.parameters)))
         return self.to_dict(draws)
 
@@ -282,7 +286,7 @@ class Model:
     density: Callable[..., NDArray] | None = None
     natural: Callable[..., dict[str, NDArray]] | None = None
     constants: Mapping[str, float] = field(default_factory=dict)
-    columns: tuple[str, ...] = ("choice", "rt")
+    columns: tuple[str, ...] = DECISION
     conditions: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
@@ -324,15 +328,15 @@ class Model:
 
         The order of parameters is no part of it, nor are symbols and meanings.
         """
-        usual = Model.columns
-        more: dict[str, Any] = {} if self.columns == usual else {"columns": list(self.columns)}
+        more: dict[str, Any] = {} if self.columns == DECISION else {"columns": list(self.columns)}
         if self.conditions:
             more["conditions"] = list(self.conditions)
+        by_name = attrgetter("name")
         return more | {
             "name": self.name,
-            "prior": {p.name: [p.mean, p.sd] for p in sorted(self.prior.parameters, key=_name)},
+            "prior": {p.name: [p.mean, p.sd] for p in sorted(self.prior.parameters, key=by_name)},
             "people": {
-                p.name: [p.mean, p.log_sd, p.positive] for p in sorted(self.people, key=_name)
+                p.name: [p.mean, p.log_sd, p.positive] for p in sorted(self.people, key=by_name)
             },
             "simulate": _identity(self.simulate),
             "density": None if self.density is None else _identity(self.density),
@@ -391,8 +395,7 @@ class Model:
         -------
         dict of name to ndarray (n, n_subjects)
         """
-        if n_subjects < 1:
-            raise ValueError(f"n_subjects must be at least 1, got {n_subjects}.")
+        check_count("n_subjects", n_subjects)
 
         def draw(p: PersonParameter) -> np.ndarray:
             mean = np.reshape(np.asarray(group[p.mean], dtype=float), (-1, 1))
@@ -489,10 +492,6 @@ class Model:
                 )
             fixed[name] = np.broadcast_to(x, (n_studies, 1)).copy()
         return fixed
-
-
-def _name(parameter: Any) -> str:
-    return str(parameter.name)
 
 
 def _identity(function: Callable) -> str:

@@ -46,14 +46,6 @@ from eamlab.compiled import njit
 from eamlab.model.model import Seed, check_count, seed_sequence
 from eamlab.parallel import threads
 
-__all__ = [
-    "BOUNDARY_SHIFT",
-    "SCHEMES",
-    "corrected_step",
-    "simulate_paths",
-    "simulate_trials",
-]
-
 SCHEMES = ("exact", "euler-maruyama", "euler-maruyama-corrected")
 """Names of the simulation schemes."""
 
@@ -651,27 +643,22 @@ def _stream_key(seed: Seed) -> NDArray[np.uint64]:
     return seed_sequence(seed).generate_state(2, np.uint64).astype(np.uint64)
 
 
-def _subject_table(*values: ArrayLike) -> tuple[NDArray, tuple[int, ...]]:
-    """Check nu, alpha, t0, beta and lay them out as (n, 4) beside their common shape."""
-    names = ("nu", "alpha", "t0", "beta")
-    arrays = [np.asarray(v, dtype=float) for v in values]
-    for name, x in zip(names, arrays, strict=True):
-        _check_range(name, x)
-    try:
-        columns = np.broadcast_arrays(*arrays)
-    except ValueError:
-        shapes = {k: x.shape for k, x in zip(names, arrays, strict=True)}
-        raise ValueError(f"nu, alpha, t0, beta must broadcast, got shapes {shapes}.") from None
-    table = np.ascontiguousarray(np.stack([x.ravel() for x in columns], axis=-1))
-    return table, columns[0].shape
-
-
 _RANGE = {"nu": (-np.inf, np.inf), "alpha": (0, 1e15), "t0": (0, 1e15), "beta": (0, 1)}
 
 
-def _check_range(name: str, x: NDArray) -> None:
-    low, high = _RANGE[name]
-    bad = ~((x > low) & (x < high))
-    if bad.any():
-        need = "finite" if name == "nu" else f"between {low:g} and {high:g}, both excluded"
-        raise ValueError(f"{name} must be {need}, got {x[bad][0]} ({bad.sum()} of {x.size}).")
+def _subject_table(*values: ArrayLike) -> tuple[NDArray, tuple[int, ...]]:
+    """Check nu, alpha, t0, beta and lay them out as (n, 4) beside their common shape."""
+    arrays = [np.asarray(v, dtype=float) for v in values]
+    for name, x in zip(_RANGE, arrays, strict=True):
+        low, high = _RANGE[name]
+        bad = ~((x > low) & (x < high))
+        if bad.any():
+            need = "finite" if name == "nu" else f"between {low:g} and {high:g}, both excluded"
+            raise ValueError(f"{name} must be {need}, got {x[bad][0]} ({bad.sum()} of {x.size}).")
+    try:
+        columns = np.broadcast_arrays(*arrays)
+    except ValueError:
+        shapes = {k: x.shape for k, x in zip(_RANGE, arrays, strict=True)}
+        raise ValueError(f"nu, alpha, t0, beta must broadcast, got shapes {shapes}.") from None
+    table = np.ascontiguousarray(np.stack([x.ravel() for x in columns], axis=-1))
+    return table, columns[0].shape

@@ -39,15 +39,13 @@ from eamlab.reference.quadrature import (
 from eamlab.reference.subjects import Pair
 from eamlab.reference.tables import (
     Domain,
-    _alpha_degree,
-    _chebyshev,
-    _first_window,
     along_beta,
+    alpha_degree,
+    chebyshev,
+    first_window,
     joined,
     nonnegative,
 )
-
-__all__ = ["PairDomain", "PairLikelihood", "PairTables", "build_pair_tables", "propose_pair"]
 
 # Lattice nodes in each of the two directions, at these multiples of the approximate posterior sd.
 _SIDE = 9
@@ -568,10 +566,11 @@ class _Pilot:
     def __init__(self, pair: Pair, domain: Domain, shift: float, beta: float) -> None:
         self.pair, self.domain, self.shift = pair, domain, shift
         self.beta = np.array([beta])
-        low, high, *_ = _first_window(pair.first, domain)
+        low, high, *_ = first_window(pair.first, domain)
         reach = 4.5 * domain.sd[0]
         ends = (domain.mean[0] - reach, domain.mean[0] + reach)
         self.widest = np.array([(low, high), ends, ends])
+        self.ends = self.widest[:, :1], self.widest[:, 1:]
 
     def likelihood(self, c: int, y: FloatArray, x: FloatArray) -> FloatArray:
         """Driftless log likelihood (K, L) of condition c."""
@@ -657,7 +656,7 @@ class _Pilot:
         values, vectors = np.linalg.eigh(bend)
         spread = (vectors**2) @ (1.0 / np.maximum(values, 0.05))
         reach = np.sqrt(2.0 * _WINDOW_CUT * spread)
-        window = np.clip(np.stack([mode - reach, mode + reach], axis=1), *self._ends())
+        window = np.clip(np.stack([mode - reach, mode + reach], axis=1), *self.ends)
         for _ in range(12):
             axes = self.grid(window)
             parts = [self.posterior(c, axes[0], axes[1 + c]) for c in (0, 1)]
@@ -666,15 +665,12 @@ class _Pilot:
             profiles = [prior + best[0] + best[1]]
             profiles += [(parts[c] + (prior + best[1 - c])[:, None]).max(axis=0) for c in (0, 1)]
             new = np.array([_above(*both) for both in zip(axes, profiles, strict=True)])
-            new = np.clip(new, *self._ends())
+            new = np.clip(new, *self.ends)
             old, window = window, new
             ratio = np.diff(new)[:, 0] / np.diff(old)[:, 0]
             if ratio.max() <= 1.0 and ratio.min() > 0.6:
                 break
         return window
-
-    def _ends(self) -> tuple[FloatArray, FloatArray]:
-        return self.widest[:, :1], self.widest[:, 1:]
 
     def expansion(self, mode: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, float]:
         """Likelihood's negative Hessian, the point where it is taken, and the gradient there.
@@ -742,9 +738,9 @@ def _above(axis: FloatArray, profile: FloatArray) -> tuple[float, float]:
 
 def _tabulate(pair: Pair, domain: Domain, shift: float, n_beta: int) -> dict[str, Any]:
     """Table of one person; the keys are fields of `PairTables`."""
-    beta_points, to_beta = _chebyshev(n_beta)
+    beta_points, to_beta = chebyshev(n_beta)
     beta_mid, beta_half = domain.beta_range
-    few = _chebyshev(_PATH_POINTS)[0]
+    few = chebyshev(_PATH_POINTS)[0]
     pilots = [_Pilot(pair, domain, shift, beta_mid + beta_half * b) for b in few]
     modes: dict[int, Any] = {}
     windows: dict[int, Any] = {}
@@ -777,8 +773,8 @@ def _tabulate(pair: Pair, domain: Domain, shift: float, n_beta: int) -> dict[str
     coef, degrees, halves = [], [], []
     for c, part in enumerate(pair):
         done = sum(part.statistics[:2]) > 0
-        degree = _alpha_degree(half[1 + c]) if done else 1
-        points, to_alpha = _chebyshev(degree) if done else (np.zeros(1), np.ones((1, 1)))
+        degree = alpha_degree(half[1 + c]) if done else 1
+        points, to_alpha = chebyshev(degree) if done else (np.zeros(1), np.ones((1, 1)))
         reach = half[1 + c] if done else 1e300
         alpha = np.exp(places[1 + c][:, None] + reach * points)
         table = along_beta(part, t0, alpha, betas, shift) @ to_alpha.T  # (K, M, D)

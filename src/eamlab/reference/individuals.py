@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eamlab.draws import Draws
-from eamlab.model.conditions import CONDITIONS
 from eamlab.model.density import FloatArray, _log_density
 from eamlab.model.eam import beta_from_raw
-from eamlab.model.model import Model, check_count, generator
+from eamlab.model.model import CONDITIONS, Model, check_count, generator
 from eamlab.reference.conditions import build_pair_tables, propose_pair
 from eamlab.reference.posterior import ReferenceWarning, domain_of, doubtful, group_points
 from eamlab.reference.quadrature import N_GROUP, N_PERSON, START, beta_table, propose_subject
@@ -31,8 +30,6 @@ from eamlab.reference.subjects import (
 )
 from eamlab.reference.tables import build_tables
 from eamlab.study import Study, as_study
-
-__all__ = ["exact_people"]
 
 # Steps of the independence chain behind each draw; the proposal is so close to the target that
 # what is left of the start after these is below 1e-6.

@@ -38,8 +38,6 @@ from eamlab.reference.subjects import boundary_shift, coordinates, has_condition
 from eamlab.reference.tables import Domain, build_tables
 from eamlab.study import Study, as_study
 
-__all__ = ["ReferenceWarning", "domain_of", "doubtful", "exact", "group_points", "log_likelihood"]
-
 # Above so many subjects, so many of them show first where the posterior lies.
 _MOST_AT_ONCE, _SCOUTS = 60, 40
 _R_HAT_LIMIT = 1.02
@@ -57,7 +55,7 @@ class ReferenceWarning(UserWarning):
 # --------------------------------------------------------------------------------------------------
 
 
-class _Sample(NamedTuple):
+class Sample(NamedTuple):
     """What a sampler hands over: draws (n, d), their weights, and its diagnostics."""
 
     draws: FloatArray
@@ -139,18 +137,19 @@ def exact(
     if len(subjects) > _MOST_AT_ONCE or any(map(domain.is_narrow, subjects)):
         likelihood, start = _scouted(subjects, model, shift, rng, progress)
     else:
-        likelihood = _likelihood(subjects, model, domain, shift, progress)
+        likelihood = likelihood_of(subjects, model, domain, shift, progress)
     settings = {"num_samples": num_samples, "seed": seed, "em_dt": em_dt, "method": method}
     sample = _draw(likelihood, start, num_samples, method, rng, progress)
-    draws = _packed(sample, likelihood, model, settings, rng, study.subjects)
+    draws = packed(sample, likelihood, model, settings, rng, study.subjects)
     for message in draws.warnings:
         warnings.warn(message, ReferenceWarning, stacklevel=2)
     return draws
 
 
-def _likelihood(
+def likelihood_of(
     subjects: Sequence[Any], model: Model, domain: Domain, shift: float, progress: bool | None
 ) -> Likelihood:
+    """Return the marginal likelihood of people, with tables for what `domain` holds plausible."""
     kind = PairLikelihood if has_conditions(model) else Likelihood
     build: Any = build_pair_tables if has_conditions(model) else build_tables
     tables = build(subjects, domain, shift, progress)
@@ -201,7 +200,7 @@ def log_likelihood(
     study = as_study(study, model=model)
     subjects = subjects_of(study)
     domain = domain_of(model).within(etas[:, START], subjects)
-    likelihood = _likelihood(subjects, model, domain, boundary_shift(em_dt), None)
+    likelihood = likelihood_of(subjects, model, domain, boundary_shift(em_dt), None)
     values = likelihood(etas)
     doubts = likelihood.doubts.copy()
     # The error of a table varies with beta: from one end of the draws to the other.
@@ -232,14 +231,14 @@ def _scouted(
     """Likelihood of a study, with tables made for where a few of its subjects point to."""
     count = min(_SCOUTS, len(subjects))
     some = [subjects[j] for j in rng.choice(len(subjects), count, replace=False)]
-    scout = _likelihood(some, model, domain_of(model), shift, progress)
+    scout = likelihood_of(some, model, domain_of(model), shift, progress)
     chains = chains_from_prior(scout, rng, progress)
     chains.adapt((300, 300, 500))
     states = chains.run(1500, "scouting")[:, :, :-1]
     some_draws = states.reshape(-1, states.shape[-1])
     mean, cov = some_draws.mean(axis=0), np.cov(some_draws.T)
     domain = domain_of(model).around(mean, np.sqrt(np.diag(cov)))
-    likelihood = _likelihood(subjects, model, domain, shift, progress)
+    likelihood = likelihood_of(subjects, model, domain, shift, progress)
     return likelihood, (mean, cholesky_factor(cov * count / len(subjects)))
 
 
@@ -250,7 +249,7 @@ def _draw(
     method: str,
     rng: np.random.Generator,
     progress: bool | None,
-) -> _Sample:
+) -> Sample:
     """Importance sampling, or chains if asked for or if the weights fail."""
     chains = None
     if method == "auto":
@@ -262,7 +261,7 @@ def _draw(
         draws, weights, k_hat = importance_sample(likelihood, x, factor, n, rng)
         ess = float(1.0 / np.sum(weights**2))
         if k_hat < 0.7 and ess > 0.1 * n:
-            return _Sample(draws, weights, ess, "importance", {"pareto_k": k_hat})
+            return Sample(draws, weights, ess, "importance", {"pareto_k": k_hat})
         chains = chains_from_draws(likelihood, draws, weights, rng, progress)
     if chains is None:
         chains = chains_from_prior(likelihood, rng, progress)
@@ -270,11 +269,11 @@ def _draw(
     states = sample_chains(chains, num_samples, most=20_000)
     draws = states.transpose(1, 0, 2).reshape(-1, states.shape[-1])
     weights = np.full(len(draws), 1.0 / len(draws))
-    return _Sample(draws, weights, min_ess(states), "mcmc", {"r_hat": max_r_hat(states)})
+    return Sample(draws, weights, min_ess(states), "mcmc", {"r_hat": max_r_hat(states)})
 
 
-def _packed(
-    sample: _Sample,
+def packed(
+    sample: Sample,
     likelihood: Likelihood,
     model: Model,
     settings: dict[str, Any],
@@ -302,7 +301,7 @@ def _packed(
 
 
 def _messages(
-    sample: _Sample, likelihood: Likelihood, chosen: FloatArray, ids: Sequence[Any]
+    sample: Sample, likelihood: Likelihood, chosen: FloatArray, ids: Sequence[Any]
 ) -> tuple[str, ...]:
     """Failed diagnostics in words."""
     found = []

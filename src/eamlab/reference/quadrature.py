@@ -35,20 +35,6 @@ from eamlab.model.eam import beta_from_raw
 from eamlab.model.model import GroupPrior
 from eamlab.parallel import threaded
 
-__all__ = [
-    "N_GROUP",
-    "N_PERSON",
-    "START",
-    "Likelihood",
-    "Tables",
-    "beta_table",
-    "chebyshev_row",
-    "move",
-    "propose_subject",
-    "series",
-    "spacing_error",
-]
-
 N_PERSON = 3
 """Parameters of a person: drift, log boundary separation, log non-decision time."""
 START = 2 * N_PERSON
@@ -252,7 +238,10 @@ def _subject_density(
         np.dot(rows, work.basis[: rows.shape[1]], p)
         top = p.max()
         _exp_below(p.reshape(-1), top)
-        _column_sums(p, mass)
+        mass[:] = 0.0
+        for k in range(p.shape[0]):
+            for g in range(_N_ALPHA):
+                mass[g] += p[k, g]
         total = mass.sum()
         peak = mass.argmax()
         # Nodes that the window has cut off are no reason to try again.
@@ -273,14 +262,6 @@ def _subject_density(
         if ends >= _WELL_PLACED:
             sd *= 1.3
     return first, last, step, top
-
-
-@njit(cache=True, nogil=True)
-def _column_sums(p: FloatArray, out: FloatArray) -> None:
-    out[:] = 0.0
-    for k in range(p.shape[0]):
-        for g in range(_N_ALPHA):
-            out[g] += p[k, g]
 
 
 @njit(cache=True, nogil=True)
@@ -599,7 +580,7 @@ class Likelihood:
                 self.doubts[j] = max(self.doubts[j], min(abs(direct - value), 1.0))
         return self.doubts
 
-    def log_posterior(self, etas: FloatArray, label: str = "posterior") -> FloatArray:
+    def log_posterior(self, etas: FloatArray) -> FloatArray:
         """Log prior plus log likelihood (E,); -inf where the evaluator's range is left."""
-        value = self(etas, label) + self.prior.log_prob(etas)
+        value = self(etas) + self.prior.log_prob(etas)
         return np.where(np.isnan(value), -np.inf, value)

@@ -20,26 +20,11 @@ from eamlab.model.model import GroupPrior
 from eamlab.parallel import threaded
 from eamlab.reference.quadrature import Likelihood
 
-__all__ = [
-    "N_CHAINS",
-    "Chains",
-    "chains_from_draws",
-    "chains_from_prior",
-    "cholesky_factor",
-    "importance_sample",
-    "laplace",
-    "max_r_hat",
-    "min_ess",
-    "prior_draws",
-    "sample_chains",
-    "systematic",
-]
-
 N_CHAINS = 4
 _STUDENT_DF = 6.0
-# A parameter is open if its posterior sd is above this share of the prior's; share of the draws
-# that go beyond the posterior's middle along one of these.
-_OPEN, _BEYOND = 0.25, 0.3
+# The data leave a parameter open if its posterior sd is above this share of the prior's; share of
+# the draws that are moved along one of these.
+_OPEN, _MOVED = 0.25, 0.3
 _STEEP = 1e4  # a fall of the log density within half an sd beyond which it need not be known
 _LogPosterior = Callable[[FloatArray], FloatArray]
 
@@ -222,11 +207,11 @@ def _quadratic_fit(
 
 
 def laplace(
-    log_post: _LogPosterior, x: FloatArray, factor: FloatArray, iterations: int = 12
+    log_post: _LogPosterior, x: FloatArray, factor: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Mode and covariance factor by damped Newton steps with a batched line search."""
     lengths = np.array([1.0, 0.5, 0.2, 0.05, 0.01])
-    for _ in range(iterations):
+    for _ in range(12):
         f, gradient, hessian = _quadratic_fit(log_post, x, factor)
         values, vectors = np.linalg.eigh(-hessian)
         # Where the posterior is flat or convex the step is limited, not divided by zero.
@@ -244,45 +229,45 @@ def laplace(
     return x, cholesky_factor(factor @ factor.T)
 
 
-class _Proposal:
-    """Student t around the mode, and beyond it along every parameter that the data leave open.
+def student_draws(
+    center: FloatArray, factor: FloatArray, n: int, rng: np.random.Generator
+) -> tuple[FloatArray, FloatArray]:
+    """Draws of a multivariate Student t and their log density, up to a constant."""
+    d = len(center)
+    z = rng.standard_normal((n, d)) / np.sqrt(rng.chisquare(_STUDENT_DF, (n, 1)) / _STUDENT_DF)
+    log_q = -0.5 * (_STUDENT_DF + d) * np.log1p((z**2).sum(axis=1) / _STUDENT_DF)
+    return center + z @ factor.T, log_q
+
+
+def _proposal_draws(
+    center: FloatArray, factor: FloatArray, prior: GroupPrior, n: int, rng: np.random.Generator
+) -> tuple[FloatArray, FloatArray]:
+    """Draws of a Student t, a share of them moved along one parameter that the data leave open.
 
     A log spread that is small may be smaller still: its posterior is that of the prior on one side,
-    where a t of the mode's width hardly goes. In a share of the draws one such parameter has its
-    prior's distribution, and the others what they have given it.
+    where a t of the mode's width hardly goes. A moved draw has the prior's distribution in one such
+    parameter, and in the others what the t has for them given that one.
     """
-
-    def __init__(self, center: FloatArray, factor: FloatArray, prior: GroupPrior) -> None:
-        self.center, self.factor, self.prior = center, factor, prior
-        self.cov = factor @ factor.T
-        self.open = np.flatnonzero(np.sqrt(np.diag(self.cov)) > _OPEN * prior.sds)
-
-    def sample(self, n: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-        """Draws (n, d) and their log density up to a constant."""
-        d = len(self.center)
-        z = rng.standard_normal((n, d)) / np.sqrt(rng.chisquare(_STUDENT_DF, (n, 1)) / _STUDENT_DF)
-        draws = self.center + z @ self.factor.T
-        for part, i in enumerate(self.open):
-            rows = slice(part, round(_BEYOND * n), len(self.open))
-            moved = self.prior.means[i] + self.prior.sds[i] * rng.standard_normal((n, 1))[rows]
-            draws[rows] += (moved - draws[rows, [i]]) * self.cov[i] / self.cov[i, i]
-        return draws, self._log_density(draws)
-
-    def _log_density(self, draws: FloatArray) -> FloatArray:
-        off, d = draws - self.center, len(self.center)
-        t = multivariate_t(shape=self.cov, df=_STUDENT_DF).logpdf(off)
-        if not self.open.size:
-            return np.asarray(t)
-        parts = [t + math.log1p(-_BEYOND)]
-        for i in self.open:
-            rest = np.delete(np.arange(d), i)
-            slope = self.cov[rest, i] / self.cov[i, i]
-            given = self.cov[np.ix_(rest, rest)] - np.outer(slope, self.cov[i, rest])
-            apart = multivariate_t(shape=given, df=_STUDENT_DF)
-            part = apart.logpdf(off[:, rest] - off[:, [i]] * slope)
-            part += norm.logpdf(draws[:, i], self.prior.means[i], self.prior.sds[i])
-            parts.append(part + math.log(_BEYOND / len(self.open)))
-        return np.asarray(np.logaddexp.reduce(parts, axis=0))
+    draws, log_q = student_draws(center, factor, n, rng)
+    cov = factor @ factor.T
+    left_open = np.flatnonzero(np.diag(cov) > (_OPEN * prior.sds) ** 2)
+    if not left_open.size:
+        return draws, log_q
+    for part, i in enumerate(left_open):
+        rows = slice(part, round(_MOVED * n), left_open.size)
+        places = prior.means[i] + prior.sds[i] * rng.standard_normal((n, 1))[rows]
+        draws[rows] += (places - draws[rows, [i]]) * cov[i] / cov[i, i]
+    off = draws - center
+    parts = [multivariate_t(shape=cov, df=_STUDENT_DF).logpdf(off) + math.log1p(-_MOVED)]
+    for i in left_open:
+        rest = np.arange(len(cov)) != i
+        slope = cov[rest, i] / cov[i, i]
+        given = multivariate_t(
+            shape=cov[rest][:, rest] - np.outer(slope, cov[i, rest]), df=_STUDENT_DF
+        )
+        part = given.logpdf(off[:, rest] - off[:, [i]] * slope) + math.log(_MOVED / left_open.size)
+        parts.append(part + norm.logpdf(draws[:, i], prior.means[i], prior.sds[i]))
+    return draws, np.logaddexp.reduce(parts, axis=0)
 
 
 def importance_sample(
@@ -293,7 +278,7 @@ def importance_sample(
     The proposal is refitted to its own weighted sample while the weights are too uneven.
     """
     for _ in range(4):
-        draws, log_q = _Proposal(x, 1.05 * factor, likelihood.prior).sample(n, rng)
+        draws, log_q = _proposal_draws(x, 1.05 * factor, likelihood.prior, n, rng)
         log_w = likelihood.log_posterior(draws) - log_q
         weights = softmax(np.where(np.isfinite(log_w), log_w, -np.inf))
         # Which takes log likelihoods left out: log weights with the other sign.

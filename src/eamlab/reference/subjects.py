@@ -7,21 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from eamlab.model.conditions import CONDITIONS, conditions_log_density
+from eamlab.model.conditions import conditions_log_density
 from eamlab.model.density import FloatArray
 from eamlab.model.eam import decision_log_density
-from eamlab.model.model import GroupPrior, Model
+from eamlab.model.model import CONDITIONS, GroupPrior, Model
 from eamlab.model.simulator import BOUNDARY_SHIFT
 from eamlab.study import Study
-
-__all__ = [
-    "Pair",
-    "Subject",
-    "boundary_shift",
-    "coordinates",
-    "has_conditions",
-    "subjects_of",
-]
 
 
 class Subject(NamedTuple):

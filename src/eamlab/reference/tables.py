@@ -24,8 +24,6 @@ from eamlab.parallel import threaded
 from eamlab.reference.quadrature import N_PERSON, START, Tables
 from eamlab.reference.subjects import Subject, coordinates
 
-__all__ = ["Domain", "along_beta", "build_tables", "joined", "nonnegative"]
-
 # Spacing of the t0 nodes in units of the narrowest conditional sd; see `_t0_nodes`.
 _T0_STEP = 1.15
 # Log density, relative to its maximum, at which a subject's window ends.
@@ -141,15 +139,6 @@ def _beta_degree(width: float) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _drift_terms(
-    log_alpha: float, t0: float, beta: float, shift: float, n0: float, n1: float, total: float
-) -> tuple[float, float]:
-    """The A and B of exp(A nu - B nu^2 / 2), the drift's part of a subject's likelihood."""
-    slope = math.exp(log_alpha) * (n1 - (n0 + n1) * beta) + shift * (n1 - n0)
-    return slope, total - (n0 + n1) * t0
-
-
-@njit(cache=True, nogil=True)
 def _pilot_log_density(
     values: FloatArray,
     y: FloatArray,
@@ -174,7 +163,9 @@ def _pilot_log_density(
             alpha = math.exp(log_alpha[i])
             prior = prior_t - 0.5 * ((log_alpha[i] - mean[0]) / sd[0]) ** 2
             for m in range(beta.size):
-                a, b = _drift_terms(log_alpha[i], t0, beta[m], shift, n0, n1, total)
+                # The A and B of exp(A nu - B nu^2 / 2), the drift's part of the likelihood.
+                a = alpha * (n1 - n * beta[m]) + shift * (n1 - n0)
+                b = total - n * t0
                 tau = b + 1.0 / sd[2] ** 2
                 mode = (a + mean[2] / sd[2] ** 2) / tau
                 w = (alpha * beta[m] + shift) / (alpha + 2.0 * shift)
@@ -305,7 +296,7 @@ def _modes(subject: Subject, domain: Domain, shift: float, betas: FloatArray) ->
         ).x
         return found
 
-    window = _first_window(subject.first, domain)
+    window = first_window(subject.first, domain)
     y = np.linspace(window[0], window[1], _PILOT_SHAPE[0])
     log_alpha = np.linspace(window[2], window[3], _PILOT_SHAPE[1])
     middle = len(betas) // 2
@@ -322,7 +313,7 @@ def _modes(subject: Subject, domain: Domain, shift: float, betas: FloatArray) ->
     return np.column_stack([found[:, 1], log_t0, nu, found[:, 0]])
 
 
-def _first_window(first: float, domain: Domain) -> tuple[float, float, float, float]:
+def first_window(first: float, domain: Domain) -> tuple[float, float, float, float]:
     """Start window: t0 from far below its prior up to 0.01 ms before the fastest response."""
     lowest = min(domain.mean[1] - 7.0 * domain.sd[1], math.log(first) - 3.0)
     y_low = lowest - math.log(first) - math.log1p(-math.exp(lowest - math.log(first)))
@@ -338,7 +329,7 @@ def _first_window(first: float, domain: Domain) -> tuple[float, float, float, fl
 
 
 @lru_cache(maxsize=64)
-def _chebyshev(n: int) -> tuple[FloatArray, FloatArray]:
+def chebyshev(n: int) -> tuple[FloatArray, FloatArray]:
     """Chebyshev points on [-1, 1] and the matrix from values there to coefficients."""
     angles = np.pi * (np.arange(n) + 0.5) / n
     matrix = 2.0 / n * np.cos(np.outer(np.arange(n), angles))
@@ -346,7 +337,7 @@ def _chebyshev(n: int) -> tuple[FloatArray, FloatArray]:
     return np.cos(angles), matrix
 
 
-def _alpha_degree(half_width: float) -> int:
+def alpha_degree(half_width: float) -> int:
     """Number of coefficients in log alpha for about 1e-5 absolute error at the window's edge."""
     # Zeros of the theta function lie about 0.7 off the real axis of log alpha.
     distance = 0.7 / half_width
@@ -391,8 +382,8 @@ class _Layout(NamedTuple):
 
 def _fixed(subject: Subject, domain: Domain, shift: float, betas: FloatArray) -> _Layout:
     """One window for every beta."""
-    first_window = _first_window(subject.first, domain)
-    pilot = _pilot(subject, domain, shift, first_window, np.linspace(*domain.beta, 3))
+    start = first_window(subject.first, domain)
+    pilot = _pilot(subject, domain, shift, start, np.linspace(*domain.beta, 3))
     window = _widened(pilot.window, subject.first, domain)
     y = _t0_nodes(window, pilot.means[1], pilot.covariance, domain)
     low, high = window[2:]
@@ -419,7 +410,7 @@ def _moving(subject: Subject, domain: Domain, shift: float, betas: FloatArray) -
 
 def _tabulate(subject: Subject, domain: Domain, shift: float, n_beta: int) -> dict[str, Any]:
     """Table of one subject; the keys are fields of `Tables`."""
-    beta_points, to_beta = _chebyshev(n_beta)
+    beta_points, to_beta = chebyshev(n_beta)
     beta_mid, beta_half = domain.beta_range
     betas = beta_mid + beta_half * beta_points
     n0, n1, total = subject.statistics
@@ -429,8 +420,8 @@ def _tabulate(subject: Subject, domain: Domain, shift: float, n_beta: int) -> di
     broad = np.asarray(domain.sd)
     posterior = np.linalg.inv(cov + 1e-9 * np.diag(broad**2))
     precision = nonnegative(posterior - np.diag(broad**-2.0), broad)
-    degree = _alpha_degree(half)
-    points, to_alpha = _chebyshev(degree)
+    degree = alpha_degree(half)
+    points, to_alpha = chebyshev(degree)
     log_t0 = np.log(subject.first) - np.logaddexp(0.0, -y)
     t0 = subject.first / (1.0 + np.exp(-(y + path[:, 1:])))
     alpha = np.exp(path[:, :1] + half * points)

@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 
 from eamlab_book.exercises.exercise import Exercise
 
-__all__ = ["Unusable", "check_finite", "normalized"]
-
 FloatArray = NDArray[np.float64]
 
 LIMIT = 20.0

@@ -14,8 +14,6 @@ from eamlab.model.density import choice_probability, defective_cdf
 from eamlab.model.simulator import BOUNDARY_SHIFT, simulate_trials
 from eamlab_book.exercises.exercise import Exercise, Mistake
 
-__all__ = ["EXERCISES"]
-
 BASE: dict[str, Any] = {"nu": 1.0, "alpha": 1.2, "t0": 0.3, "beta": 0.5}
 _NOISE = 0.1
 _ABLE, _HASTY, _MEAN = 3.0, 0.5, 0.6
@@ -81,9 +79,9 @@ def _mean_rt_inputs() -> tuple[tuple[Any, ...], ...]:
     return tuple(tuple(row) for row in np.array(rows))
 
 
-def _signed(dt: float = 1e-3, **changes: float) -> NDArray:
+def _signed(**changes: float) -> NDArray:
     """Response times, those of the lower bound with a minus, (100_000,)."""
-    settings: dict[str, Any] = BASE | changes | {"scheme": "euler-maruyama", "dt": dt}
+    settings: dict[str, Any] = BASE | changes | {"scheme": "euler-maruyama"}
     choice, rt = simulate_trials(**settings, n_trials=100_000, seed=11)[0].astype(float).T
     return np.where(choice == 1, rt, -rt)
 
@@ -101,12 +99,12 @@ def _step(bounds: float = 2.0) -> float:
     return (_WIDER * BASE["alpha"] / (bounds * BOUNDARY_SHIFT)) ** 2
 
 
-def _first_noticed(scheme: str = "euler-maruyama") -> str:
+def _first_noticed() -> str:
     def cdf(x: NDArray) -> NDArray:
         return np.asarray(defective_cdf(x, 0, **BASE) + defective_cdf(x, 1, **BASE))
 
     for n in _TRIALS:
-        rt = simulate_trials(**BASE, n_trials=n, seed=8, scheme=scheme)[0][:, 1]
+        rt = simulate_trials(**BASE, n_trials=n, seed=8, scheme="euler-maruyama")[0][:, 1]
         if kstest(rt, cdf).pvalue < 0.001:
             return str(n)
     return "none"

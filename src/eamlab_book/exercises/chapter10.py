@@ -8,8 +8,6 @@ import pandas as pd
 from eamlab.model.conditions import in_condition
 from eamlab_book.exercises.exercise import Exercise
 
-__all__ = ["EXERCISES"]
-
 _NAN = float("nan")
 _PERSON = {"nu": 1.2, "nu_change": -0.6, "alpha": 1.8, "log_alpha_change": 0.2, "t0": 0.3}
 _TABLE = {
@@ -36,10 +34,6 @@ def _added() -> dict[str, float]:
         "alpha_low": _PERSON["alpha"] - half,
         "alpha_high": _PERSON["alpha"] + half,
     }
-
-
-def _turned() -> dict[str, float]:
-    return _both(-0.5)
 
 
 def _left() -> dict[str, int]:
@@ -105,7 +99,7 @@ EXERCISES = (
             ),
             "The change of the boundary is one of its logarithm: "
             "multiply by its exponential.": _added,
-            "The conditions are the wrong way round.": _turned,
+            "The conditions are the wrong way round.": lambda: _both(-0.5),
         },
         "She gathers evidence more slowly under the second condition, and asks for more of it.",
         rtol=0.002,

@@ -7,8 +7,6 @@ from numpy.typing import NDArray
 
 from eamlab_book.exercises.exercise import Exercise, Mistake
 
-__all__ = ["EXERCISES"]
-
 FloatArray = NDArray[np.float64]
 
 _M, _LOG_S, _T0 = -0.7, -0.7, 0.3

@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 from eamlab.model.eam import EAM
 from eamlab_book.exercises.exercise import Exercise
 
-__all__ = ["EXERCISES"]
-
 FloatArray = NDArray[np.float64]
 
 _PEOPLE, _IN_GROUP = 10_000, 5

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from eamlab.model.eam import EAM
 from eamlab_book.exercises.exercise import Exercise, Mistake
 
-__all__ = ["EXERCISES"]
-
 _PRIOR = EAM.prior
 _DIM = len(_PRIOR)
 _FAST_DRIFT = 2.0
@@ -28,11 +26,6 @@ def _score(x: Any) -> NDArray:
     return np.asarray(_PRIOR.score(np.asarray(x)))
 
 
-def _points() -> tuple[tuple[Any, ...], ...]:
-    draws = _PRIOR.sample(5, np.random.default_rng(2))
-    return ((_PRIOR.to_array(draws),),)
-
-
 def _diffused(
     mean: Callable[[float], float], variance: Callable[[float, float, float], float]
 ) -> Callable[[float, float, float], float]:
@@ -43,10 +36,6 @@ def _diffused(
         return -(x - mean(a) * prior.mean) / variance(a, prior.sd, sigma)
 
     return score
-
-
-def _noise_levels() -> tuple[tuple[float, ...], ...]:
-    return ((1.0, 0.8, 0.6), (-0.5, 0.6, 0.8), (0.3, 1.0, 0.0), (2.0, 0.1, 0.995))
 
 
 @cache
@@ -158,7 +147,7 @@ EXERCISES = (
             "variance.": lambda: lambda x: _score(x) * _PRIOR.sds,
         },
         "Formula, automatic differentiation and plain differences agree.",
-        inputs=_points,
+        inputs=lambda: ((_PRIOR.to_array(_PRIOR.sample(5, np.random.default_rng(2))),),),
         call="f(x) with x of shape (5, 7)",
         names=_PRIOR.names,
         rtol=2e-3,
@@ -185,7 +174,7 @@ EXERCISES = (
             ),
         },
         "This is what el.EAM.prior.diffused_score does, for all seven at once.",
-        inputs=_noise_levels,
+        inputs=lambda: ((1.0, 0.8, 0.6), (-0.5, 0.6, 0.8), (0.3, 1.0, 0.0), (2.0, 0.1, 0.995)),
         call="f(x, a, sigma)",
         rtol=1e-3,
     ),

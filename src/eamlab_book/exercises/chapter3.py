@@ -14,8 +14,6 @@ from eamlab_book.exercises.exercise import Exercise, Mistake
 from eamlab_book.studies import exact_of
 from eamlab_book.toy import noise_levels
 
-__all__ = ["EXERCISES"]
-
 _PRIOR = EAM.prior
 _MU_LOG_T0, _Z = -1.3, 1.5
 _TIME = 0.6

@@ -14,8 +14,6 @@ from scipy.stats import norm
 from eamlab_book.exercises.exercise import Exercise, Mistake
 from eamlab_book.toy import ENDS, GaussianToy, bridge, noise_levels, reverse_diffusion
 
-__all__ = ["EXERCISES"]
-
 FloatArray = NDArray[np.float64]
 Score = Callable[[GaussianToy, FloatArray, float], FloatArray]
 
@@ -56,14 +54,11 @@ def _sampled(toy: GaussianToy, d0: float) -> tuple[float, float]:
     return float(mean), float(np.sqrt(variance))
 
 
-def _sd_ratio(toy: GaussianToy, d0: float) -> float:
-    return _sampled(toy, d0)[1] / toy.posterior()[1]
-
-
 @cache
 def _right_d0() -> dict[int, float]:
     def root(toy: GaussianToy) -> float:
-        return float(brentq(lambda d0: _sd_ratio(toy, d0) - 1, 0.3, 1.5, xtol=1e-4))
+        sd = toy.posterior()[1]
+        return float(brentq(lambda d0: _sampled(toy, d0)[1] / sd - 1, 0.3, 1.5, xtol=1e-4))
 
     return {J: root(toy) for J, toy in _toys().items()}
 
@@ -96,15 +91,15 @@ def _clipped_state() -> float:
     return _ratio(lambda x, t: damped(np.clip(x, -3, 3), t))
 
 
-def _langevin(n: int = 50, slope: float = 0.5, heat: float = 1.0) -> FloatArray:
+def _langevin(n: int = 50, heat: float = 1.0) -> FloatArray:
     """Quantiles of what Langevin steps leave for J = 100, as good as many draws.
 
-    All is linear, so mean and variance after a step are known from those before it; ``slope``
-    goes with the score of a step, ``heat`` with the variance of its noise.
+    All is linear, so mean and variance after a step are known from those before it; ``heat`` goes
+    with the variance of the noise of a step.
     """
     mean, sd = _toys()[100].posterior()
     center, width = _sampled(_toys()[100], 1.0)
-    shrink, variance = 1 - slope * _H / sd**2, width**2
+    shrink, variance = 1 - 0.5 * _H / sd**2, width**2
     for _ in range(n):
         variance = shrink**2 * variance + heat * _H
     levels = (np.arange(20_000) + 0.5) / 20_000

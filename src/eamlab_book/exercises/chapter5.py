@@ -8,8 +8,6 @@ from eamlab.model.eam import EAM
 from eamlab_book.exercises.exercise import Exercise, Mistake
 from eamlab_book.studies import exact_of
 
-__all__ = ["EXERCISES"]
-
 _PRIOR = EAM.prior
 _D0 = (0.25, 4.0)
 _GROUPS, _BATCHES = 2000, (10, 1000)

@@ -10,8 +10,6 @@ from eamlab_book.exercises.exercise import Exercise, Mistake
 from eamlab_book.report_card import RECIPES
 from eamlab_book.toy import bridge, noise_levels
 
-__all__ = ["EXERCISES"]
-
 _GROUPS, _VARIANCE = 100, 0.3
 _SUBJECTS = 1501
 _COPIES, _ONE = 10, 0.2

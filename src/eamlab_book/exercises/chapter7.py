@@ -9,8 +9,6 @@ import numpy as np
 from eamlab_book.exercises.exercise import Exercise
 from eamlab_book.studies import DEMO_GROUP
 
-__all__ = ["EXERCISES"]
-
 Shrink = Callable[[float, float, float, float], tuple[float, float]]
 
 _ALPHA = 1.3
@@ -34,10 +32,6 @@ def _shrink(power: int = 2, *, swapped: bool = False, variance: bool = False) ->
         return mean, spread if variance else spread**0.5
 
     return posterior
-
-
-def _alone(y: float, s: float, mu: float, sigma: float) -> tuple[float, float]:
-    return y, s
 
 
 def _enough(*, known: bool = False, weight: bool = True, power: float = 2.0) -> int:
@@ -114,7 +108,9 @@ EXERCISES = (
                 _shrink(power=1)
             ),
             "The second number is a variance; take its root.": lambda: _shrink(variance=True),
-            "These are her trials alone; the population does not come in.": lambda: _alone,
+            "These are her trials alone; the population does not come in.": lambda: (
+                lambda y, s, mu, sigma: (y, s)
+            ),
         },
         "Precisions add up, means are weighted by them: the more uncertain, the stronger the pull.",
         inputs=lambda: ((1.4, 0.5, 0.7, 0.5), (-0.3, 0.2, 0.7, 0.5), (2.0, 1.0, 0.7, 0.3)),

@@ -14,8 +14,6 @@ from eamlab_book import report_card as grades
 from eamlab_book.exercises.exercise import Exercise, Mistake
 from eamlab_book.studies import DEMO_GROUP
 
-__all__ = ["EXERCISES"]
-
 FloatArray = NDArray[np.float64]
 
 _PRIOR = EAM.prior
@@ -53,10 +51,6 @@ def _follows(draws: FloatArray) -> bool:
     if np.ptp(draws.mean(axis=1)) == 0:
         return False
     return abs(float(np.corrcoef(draws.mean(axis=1), _truth()[:, 0])[0, 1])) > 0.3
-
-
-def _useless(draws: FloatArray) -> bool:
-    return not _follows(draws) and _ranks_p(draws) > 0.005
 
 
 def _prior_draws(factor: float = 1.0) -> FloatArray:
@@ -125,7 +119,7 @@ EXERCISES = (
             ),
         },
         "The prior is perfectly calibrated. A recovery plot would have caught it: use both.",
-        accepts=_useless,
+        accepts=lambda draws: not _follows(draws) and _ranks_p(draws) > 0.005,
     ),
     Exercise(
         "8.3",

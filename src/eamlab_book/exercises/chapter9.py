@@ -14,8 +14,6 @@ from eamlab.model.eam import EAM, beta_from_raw
 from eamlab_book.exercises.exercise import Exercise, Mistake
 from eamlab_book.studies import exact_of
 
-__all__ = ["EXERCISES"]
-
 FloatArray = NDArray[np.float64]
 
 _PRIOR = EAM.prior

@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 from eamlab_book.exercises.answers import Unusable, check_finite, normalized
 from eamlab_book.exercises.exercise import Case, Exercise, Feedback
 
-__all__ = ["cases", "check", "exercises", "names", "progress", "question", "table"]
-
 FloatArray = NDArray[np.float64]
 
 _LEAST_P = 1e-4

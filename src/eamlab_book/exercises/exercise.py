@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["GRADES", "KINDS", "Case", "Exercise", "Feedback", "Mistake"]
-
 GRADES = ("check your understanding", "code it", "explore", "project")
 """How much an exercise asks for, from a line on paper to an afternoon."""
 

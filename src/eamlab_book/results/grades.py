@@ -43,22 +43,6 @@ from eamlab_book.results.models import graded
 from eamlab_book.results.networks import Training, checkpoints, train_on
 from eamlab_book.results.workshop import Result, Workshop
 
-__all__ = [
-    "compared",
-    "composed_ranks",
-    "discretized_z",
-    "exact_moments",
-    "forecast_by_scores",
-    "grade_recipe",
-    "make_certificates",
-    "make_compositions",
-    "make_discretization",
-    "make_grades",
-    "make_levers",
-    "make_sbc_composed",
-    "make_tuning",
-]
-
 Key = tuple[dict[str, Any], tuple[str, ...]]
 """Draws of an exact posterior, and its warnings."""
 

@@ -30,8 +30,6 @@ from eamlab_book.report_card import ComparisonSettings, IndependentSettings, Rea
 from eamlab_book.results.workshop import Result, Workshop
 from eamlab_book.studies import DemoSettings, fingerprint, load_cavanagh, simulate_demo
 
-__all__ = ["PACKAGES", "make_independent", "make_real"]
-
 PACKAGES = ("hssm", "pymc", "numpyro")
 
 

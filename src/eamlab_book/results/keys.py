@@ -24,8 +24,6 @@ from eamlab_book.studies import (
     simulate_drawn_studies,
 )
 
-__all__ = ["calibrate_one", "make_demo", "make_lapses", "make_sbc", "make_studies"]
-
 
 def key_of(study: Study, model: Model, num_samples: int, seed: int) -> Draws:
     """Return the exact posterior, or stop if its own diagnostics failed."""

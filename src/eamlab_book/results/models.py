@@ -21,8 +21,6 @@ from eamlab_book.report_card import ModelGradeSettings, ModelKeySettings
 from eamlab_book.results.keys import quiet_key
 from eamlab_book.results.workshop import Result, Workshop
 
-__all__ = ["graded", "make_model_grades", "make_model_keys"]
-
 
 def graded(workshop: Workshop, settings: ModelKeySettings, n_subjects: int, index: int) -> Study:
     """Return a study that is graded."""

@@ -10,21 +10,12 @@ from typing import Any
 
 import joblib
 
+from eamlab.files import replaced
 from eamlab.training import train
 from eamlab.workflows import NetworkSettings, TrainingSettings, file_hash
 from eamlab_book.network_file import network_script
 from eamlab_book.results.workshop import Result, Workshop
 from eamlab_book.stored import check_record, command, sha256_of, write_whole
-
-__all__ = [
-    "Training",
-    "check_network",
-    "check_script",
-    "checkpoints",
-    "make_network",
-    "make_script",
-    "train_on",
-]
 
 
 @dataclass(frozen=True)
@@ -45,9 +36,8 @@ def make_network(workshop: Workshop, result: Result) -> None:
     train_on(workshop, settings, out, folder, name=result.name, people=next(iter(result.needs), ""))
     for file in reversed(result.files):  # the card last: it says that the weights are there
         target = workshop.path(file)
-        partial = target.with_suffix(".partial")
-        shutil.copyfile(out / target.name, partial)
-        partial.replace(target)
+        with replaced(target) as scratch:
+            shutil.copyfile(out / target.name, scratch)
 
 
 def train_on(

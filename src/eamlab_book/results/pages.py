@@ -21,20 +21,6 @@ from eamlab_book.widgets.lab import stored_script
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = [
-    "ExampleSettings",
-    "FigureSettings",
-    "chapter_table",
-    "check_lab",
-    "check_table",
-    "example_data",
-    "make_example",
-    "make_figure",
-    "make_lab",
-    "make_table",
-]
-
-
 # --------------------------------------------------------------------------------------------------
 # The example data of chapter 9: a small study with the blemishes of real ones
 # --------------------------------------------------------------------------------------------------

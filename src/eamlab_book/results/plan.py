@@ -15,8 +15,6 @@ from eamlab_book.results.registry import NETWORKS, RESULTS
 from eamlab_book.results.workshop import Result, Workshop
 from eamlab_book.stored import load_stored, sha256_of, write_stored
 
-__all__ = ["Task", "in_words", "make", "plan"]
-
 _NETWORKS = {result.name for result in NETWORKS}
 
 _PACKAGES = ("numpy", "scipy", "numba", "keras", "bayesflow", "tensorflow", "tensorflow-cpu")

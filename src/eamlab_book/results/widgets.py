@@ -19,8 +19,6 @@ from eamlab_book.widgets.composition import key_json
 from eamlab_book.widgets.film import FilmSettings, make_film, pack_films
 from eamlab_book.widgets.network import LazyNetwork
 
-__all__ = ["check_trials", "make_explorer", "make_films", "make_trials"]
-
 
 @lru_cache(4)
 def _demo(workshop: Workshop, n_subjects: int) -> Demo:

@@ -15,8 +15,6 @@ from eamlab.model.model import Model
 from eamlab.workflows import load_pretrained
 from eamlab_book.stored import load_stored, sha256_of
 
-__all__ = ["ROOT", "Result", "Workshop"]
-
 ROOT = Path(__file__).resolve().parents[3]
 """Of the repository; results are made in a checkout only."""
 

@@ -7,8 +7,6 @@ import base64
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["SCALE", "encode", "pack", "unpack"]
-
 SCALE = 1000.0
 """int16 per unit of asinh: better than 0.1 %, and room for a million."""
 _LARGEST = 1e6

@@ -10,14 +10,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from eamlab.draws import Draws
 from eamlab.model.eam import EAM, beta_from_raw
-from eamlab.model.model import Model
 from eamlab.study import Study, simulate
 from eamlab_book.stored import load_stored, sha256_of
 from eamlab_book.studies import DEMO_GROUP, DEMO_SIZES, DemoSettings, simulate_demo
@@ -28,9 +26,6 @@ if TYPE_CHECKING:
     import bayesflow as bf
     from matplotlib.figure import Figure
 
-__all__ = ["SCENES", "KeySettings", "Sampler", "Settings", "explorer", "key_json", "load_keys"]
-
-_NAME = "explorer.json"
 _LARGEST_NEW_STUDY = 1000
 """Subjects; the exact posterior of more takes over a minute."""
 _FIRST_SEED = 400
@@ -148,22 +143,8 @@ class KeySettings:
     demos: tuple[DemoSettings, ...] = tuple(map(DemoSettings, _STOPS["n_subjects"]))
 
 
-def load_keys(
-    folder: str | Path | None = None,
-    *,
-    settings: KeySettings | None = None,
-    model: Model | None = None,
-) -> dict[str, dict[str, Any]]:
+def load_keys() -> dict[str, dict[str, Any]]:
     """Load the exact posteriors of the demonstration study.
-
-    Parameters
-    ----------
-    folder : path, optional
-        The package's own data by default.
-    settings : KeySettings, optional
-        What they must have been made with; those of the shipped ones by default.
-    model : Model, optional
-        What they must have been made for; `eamlab.EAM` by default.
 
     Returns
     -------
@@ -175,9 +156,7 @@ def load_keys(
     ValueError
         If the file is missing, or was made with other settings or another model.
     """
-    keys: dict[str, dict[str, Any]] = load_stored(
-        _NAME, settings or KeySettings(), folder, model=model
-    )["exact"]
+    keys: dict[str, dict[str, Any]] = load_stored("explorer.json", KeySettings())["exact"]
     return keys
 
 

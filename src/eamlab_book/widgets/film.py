@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from eamlab.model.eam import EAM
-from eamlab.model.model import GroupPrior, Model
+from eamlab.model.model import GroupPrior
 from eamlab_book.stored import load_stored
 from eamlab_book.studies import DemoSettings, exact_of, load_demo
 from eamlab_book.widgets.codec import SCALE, pack, unpack
@@ -21,8 +20,6 @@ from eamlab_book.widgets.widget import Widget, plain_symbol
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-__all__ = ["FilmSettings", "film", "load_films", "make_film", "pack_films"]
 
 STOPS: dict[str, tuple[Any, ...]] = {
     "n_subjects": (10, 100, 1000),
@@ -35,7 +32,6 @@ _SHOWN = ("mu_nu", "mu_log_t0")
 _FIELD_AT = np.linspace(-2.7, 2.7, 7)
 _FIELD_GRID = np.stack(np.meshgrid(_FIELD_AT, _FIELD_AT), axis=-1).reshape(-1, 2)
 """Prior z-scores at which an arrow starts, on each axis and all together."""
-_NAME = "films.json"
 
 
 @dataclass(frozen=True)
@@ -191,20 +187,15 @@ def pack_films(films: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"films": {_key(film): film for film in films}}
 
 
-def load_films(
-    folder: str | Path | None = None,
-    *,
-    settings: FilmSettings | None = None,
-    model: Model | None = None,
-) -> dict[str, Any]:
-    """Load the films of every position of the sliders; the options are those of `load_keys`.
+def load_films() -> dict[str, Any]:
+    """Load the films of every position of the sliders.
 
     Raises
     ------
     ValueError
         If the file is missing, or was made with other settings, another model or other weights.
     """
-    return load_stored(_NAME, settings or FilmSettings(), folder, model=model)
+    return load_stored("films.json", FilmSettings())
 
 
 def _key(settings: Mapping[str, Any]) -> str:

@@ -17,8 +17,6 @@ from eamlab_book.network_file import engine_scripts, read_script
 if TYPE_CHECKING:
     from eamlab.draws import Draws
 
-__all__ = ["lab_scripts", "stored_script"]
-
 _PARTS = ("reading", "check", "analysis", "stored", "answers", "figures")
 _WIDGETS = ("lab", "subject", "classroom")
 _CROWD = 200  # draws of the population

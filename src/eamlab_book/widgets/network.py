@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from eamlab.composition.summed import LiveSampler
     from eamlab.study import Study
 
-__all__ = ["LazyNetwork"]
-
 
 class LazyNetwork:
     """A global workflow, its live sampler, and the summaries that it was asked for.

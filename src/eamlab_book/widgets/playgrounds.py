@@ -35,8 +35,6 @@ from eamlab_book.widgets.widget import Widget, plain_symbol
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["decision_playground", "population_playground", "toy_playground"]
-
 Settings = Mapping[str, Any]
 FloatArray = NDArray[np.float64]
 
@@ -150,7 +148,8 @@ def decision_playground(
 
 def _decide(settings: Settings) -> dict[str, Any]:
     """Simulate the decisions of one position of the sliders."""
-    nu, alpha, t0, beta, dt = (_number(settings, k, *_range(k)) for k in _DECISION_STOPS)
+    stops = _DECISION_STOPS.items()
+    nu, alpha, t0, beta, dt = (_number(settings, k, x[0], x[-1]) for k, x in stops)
     bounds, seed = _one_of(settings, "bounds", _BOUNDS), _whole(settings, "seed")
     end, width = _number(settings, "end", t0, 100.0), _number(settings, "width", 1e-3, 10.0)
     inward = bounds == "inward"
@@ -169,11 +168,6 @@ def _decide(settings: Settings) -> dict[str, Any]:
         "first": edges[0], "width": width, "upper": counts[1], "lower": counts[0],
         "paths": _thin_paths(nu, alpha, t0, beta, step, shift, seed),
     }  # fmt: skip
-
-
-def _range(name: str) -> tuple[float, float]:
-    stops = _DECISION_STOPS[name]
-    return float(stops[0]), float(stops[-1])
 
 
 def _thin_paths(

@@ -28,8 +28,6 @@ from IPython.display import publish_display_data
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Widget", "plain_symbol", "script_folder", "scripts"]
-
 Answer = Callable[[Mapping[str, Any]], Any]
 
 
