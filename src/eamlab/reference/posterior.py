@@ -35,7 +35,7 @@ from eamlab.reference.samplers import (
 )
 from eamlab.reference.subjects import boundary_shift, coordinates, has_conditions, subjects_of
 from eamlab.reference.tables import Domain, build_tables
-from eamlab.study import Study, as_study
+from eamlab.study import Study, as_study, told_ids
 
 __all__ = ["ReferenceWarning", "domain_of", "doubtful", "exact", "group_points", "log_likelihood"]
 
@@ -146,7 +146,7 @@ def exact(
     if method == "auto":
         method = "mcmc" if len(subjects) <= _MOST_FOR_CHAINS else "importance"
     sample = _draw(likelihood, start, num_samples, method, rng, progress)
-    draws = _packed(sample, likelihood, model, settings, rng, study.subjects)
+    draws = _packed(sample, likelihood, model, settings, rng, study)
     for message in draws.warnings:
         warnings.warn(message, ReferenceWarning, stacklevel=2)
     return draws
@@ -290,7 +290,7 @@ def _packed(
     model: Model,
     settings: dict[str, Any],
     rng: np.random.Generator,
-    ids: Sequence[Any],
+    study: Study,
 ) -> Draws:
     """Resample or thin to num_samples draws, run the last diagnostics, name the parameters."""
     mean = sample.weights @ sample.draws
@@ -302,10 +302,11 @@ def _packed(
     return Draws(
         {name: values[name] for name in model.prior.names},
         model=model,
+        subjects=told_ids(study),
         settings=settings,
         mean=dict(zip(names, mean.tolist(), strict=True)),
         sd=dict(zip(names, sd.tolist(), strict=True)),
-        warnings=_messages(sample, likelihood, chosen, ids),
+        warnings=_messages(sample, likelihood, chosen, study.subjects),
         diagnostics={"method": sample.method, "ess": sample.ess}
         | sample.diagnostics
         | {"edge": edge},
