@@ -3,6 +3,7 @@
 import gc
 import inspect
 import warnings
+from dataclasses import replace
 
 import bayesflow as bf
 import keras
@@ -39,7 +40,7 @@ def test_shapes_names_and_reuse_of_summaries(workflow, studies, settings):
     assert tuple(first) == NAMES and first.model is workflow.model
     assert all(v.shape == (12,) and np.all(np.isfinite(v)) for v in first.values())
     assert first.summaries.shape == (4, 35 + 32)  # a Gaussian of seven, and what it lacks
-    assert first.diagnostics == {"n_groups": 4, "group_size": 5}
+    assert first.diagnostics == {"n_groups": 4, "group_size": 5} and first.subjects is None
     settings = settings | {"summaries": first.summaries}
     again = el.compose(workflow, studies[0], seed=5, **settings)
     np.testing.assert_array_equal(again.array, first.array)
@@ -220,9 +221,14 @@ def test_unusual_data_are_warned_of_and_usual_ones_are_not(workflow, studies):
     guesses[:, ::15, 1] = 0.12  # two fast guesses of every person
     with pytest.warns(UserWarning, match="do not trust the draws"):
         el.compose(workflow, el.Study(guesses), **options)
-    long = el.simulate(el.EAM, 4, (30, 30, 4, 600), seed=9)
-    with pytest.warns(UserWarning, match="2 of 4 subjects have 4 to 600 trials, .* on 5 to 500"):
-        el.compose(workflow, long, **options)
+    long = replace(el.simulate(el.EAM, 4, (30, 30, 4, 600), seed=9), subjects="abcd")
+    said = "2 of 4 subjects have 4 to 600 trials, .* on 5 to 500. Take el.exact and el.exact_people"
+    for other in (long, [long]):  # several, too, are asked for their trials
+        with pytest.warns(UserWarning, match=said):
+            population = el.compose(workflow, other, **options)
+    with pytest.warns(UserWarning, match=said) as caught:
+        el.people(el.load_pretrained("local"), population[0], long, seed=1)
+    assert caught[0].filename == __file__ and population[0].subjects == ("a", "b", "c", "d")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         el.compose(workflow, studies[0], **options)

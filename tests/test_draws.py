@@ -5,6 +5,7 @@ import pytest
 
 import eamlab as el
 from eamlab.draws import Draws, as_draws, group_array
+from eamlab.study import told_ids
 
 S, J = 40, 3
 
@@ -119,6 +120,24 @@ def test_differences_take_the_moments_that_are_known():
     a = Draws({"a": np.zeros(5)}, mean={"a": 1.0}, sd={"a": 3.0})
     b = Draws({"a": np.zeros(5)}, mean={"a": 3.0}, sd={"a": 4.0})
     assert ((b - a).mean, (b - a).sd) == ({"a": 2.0}, {"a": 5.0})
+
+
+def test_the_same_people_in_both_groups_are_remarked(recwarn):
+    def group(*ids):
+        return Draws({"a": np.zeros(5)}, subjects=ids)
+
+    for other in (group("u", "v"), Draws({"a": np.zeros(5)})):
+        assert not (group("x", "y") - other).subjects and not recwarn
+    with pytest.warns(UserWarning, match=r"^ids .* both groups \(1, such as 'x'\).*conditions="):
+        group("x", "y").group - group("w", "x")
+
+
+def test_people_are_told_from_those_that_are_only_counted():
+    """Everybody's first simulated person has the id 0; that of a file's is somebody."""
+    study = el.simulate(el.EAM, 2, 5, seed=1)
+    assert told_ids(study) is None
+    assert told_ids(el.read_trials(study.frame)) == (0, 1) != told_ids(study[1:]) == (1,)
+    assert told_ids(el.Study(study.trials, ("x", "y"))) == ("x", "y")
 
 
 def test_differences_of_unlike_draws_are_refused(draws):

@@ -9,7 +9,7 @@ from scipy import stats
 
 import eamlab as el
 from eamlab import predictive
-from eamlab.composition.posterior import _warn_of_unusual
+from eamlab.composition.posterior import warn_of_unusual
 
 pytestmark = needs_node
 MODEL = el.EAM
@@ -184,4 +184,4 @@ def test_who_has_other_numbers_of_trials_is_said_in_composes_words(draws):
     code = "return eamlab.check.extrapolation(eamlab.networks.global, inputs)"
     (found,) = in_page(code, [t.ravel().tolist() for t in study.by_subject], networks=("global",))
     with pytest.warns(UserWarning, match=re.escape(f"know why. {found} ")):
-        _warn_of_unusual(TRAINED, study.n_trials, el.check(draws, study).messages, "The data are")
+        warn_of_unusual(TRAINED, study.n_trials, el.check(draws, study).messages, "The data are")

@@ -284,6 +284,19 @@ def test_a_note_says_that_responses_are_not_who_was_right(coded, note):
     assert read_trials(frame, columns={"response": "response"}).notes == ()
 
 
+def test_a_note_asks_where_some_are_at_one_half_and_all_others_far_above():
+    """The others may be coded by accuracy; with honest studies it happens once in a hundred."""
+    group = {"mu_nu": 1.5, "log_sigma_nu": -1.2, "beta_raw": 0.0}
+    frame = el.simulate(el.LABORATORY, 20, 100, seed=1, group=group).frame
+    by_key = (frame["subject"] < 6) & np.random.default_rng(1).integers(0, 2, len(frame))
+    mixed = frame.assign(choice=np.where(by_key, 1 - frame["choice"], frame["choice"]))
+    (note,) = read_trials(mixed).notes
+    assert note.startswith("6 subjects (0, 1, 2, 3, 4 and 1 more) chose upper about half")
+    assert not read_trials(mixed, **pasted(pieces(note)[0])).notes
+    honest = el.simulate(el.LABORATORY, 20, 100, seed=2, n_studies=40)  # of the whole prior
+    assert sum("about half" in str(read_trials(s.frame).notes) for s in honest) <= 2
+
+
 # --------------------------------------------------------------------------------------------------
 # What is asked, and refused
 # --------------------------------------------------------------------------------------------------
@@ -309,7 +322,7 @@ def test_a_note_says_that_responses_are_not_who_was_right(coded, note):
         (rows(), {"unit": "minutes"}, "unit must be"),
         (rows(rt=[-0.5, 0.6, 0.7, -0.8]), {}, r"sign were the response.*'response': 'rt'"),
         (rows(rt=[-0.5, -0.6, 0.7, 0.8]), {}, "50% of the times are negative"),
-        (rows(rt=[-0.5, -0.6, -0.7, -0.8]), {}, "all times are negative"),
+        (rows(rt=[-0.5, -0.6, -0.7, -0.8]), {}, "none of 4 times is positive"),
         (rows(rt=[0.0] * 4), {}, "none of 4 times is positive"),
         (rows(rt=["0.5", "fast", "0.7", "0.8"]), {}, r"not numbers, in 1 row: 'fast'; if"),
         (rows(rt=["left", "right", "left", "0.8"]), {}, "is it the right column"),
@@ -377,7 +390,7 @@ def test_what_cannot_be_right_is_refused_with_a_remedy(frame, options, message):
         ('subject,rt,response\n1,0.5,1\n"2,0.5,1\n', "a quotation mark is not closed"),
         ("My experiment\nsubject;rt;response\n1;0.5;1\n", "line 1 .*'My experiment'"),
         ('"vp" "zeit" "taste"\n"1" 1 0,5 1\n"2" 1 0,6 0\n', "no subject column.*'vp', 'zeit'"),
-        ("subject,rt,response\n\x00,0.5,1\n", "zero"),
+        ("subject,rt,response\n\x00,0.5,1\n", "not a text file"),
     ],
 )
 def test_files_that_are_no_tables_of_trials_are_refused(text, message, tmp_path):
@@ -392,7 +405,7 @@ def test_other_files_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="is a folder; of several files make one"):
         read_trials(tmp_path)
     with pytest.raises(ValueError, match="not a text file"):
-        read_trials(write(tmp_path, "x", "trials.xlsx"))
+        read_trials(write(tmp_path, "PK\x03\x04\x14\0\x06\0", "trials.xlsx"))
 
 
 def test_doubled_names_in_a_frame_are_refused():
@@ -704,13 +717,14 @@ def cued(cue, **columns):
         ([2, 10, 2, 10], ("2", "10")),
         (["2", "10", "2", "10"], ("2", "10")),
         ([2.0, 10.0, 2.0, 10.0], ("2", "10")),
-        ([False, True, False, True], ("0", "1")),
+        ([False, True, False, True], ("False", "True")),
+        (["FALSE", "TRUE", "FALSE", "TRUE"], ("FALSE", "TRUE")),
     ],
 )
 def test_conditions_are_coded_in_order_and_named(cue, labels):
     trials = read_trials(cued(cue), conditions="cue")
     assert trials.columns == ("choice", "rt", "condition") and trials.conditions == labels
-    high = [str(x).removesuffix(".0") == labels[1] or x is True for x in cue]
+    high = [str(x).removesuffix(".0") == labels[1] for x in cue]
     np.testing.assert_array_equal(trials.trials[..., 2].ravel() > 0, high)
     np.testing.assert_array_equal(trials.frame["condition"] == labels[1], high)
     assert f"{labels[0]!r} -1/2, {labels[1]!r} +1/2" in trials.source
@@ -740,6 +754,7 @@ def test_the_two_that_are_named_are_kept_and_the_rest_counted():
     [
         ([1, 2, 3, 4], "cue", ["`conditions={'cue': (1, 2)}`", "1, 2, 3, 4"]),
         (["a"] * 4, "cue", ["the values 'a'", "without conditions="]),
+        (["a", "A"] * 2, "cue", ["the values 'a', 'A'", "without conditions="]),
         ([None] * 4, "cue", ["no values"]),
         (["a", "b"] * 2, "queue", ["no condition column", "'queue'", "'cue'"]),
         (["a", "b"] * 2, {"cue": ("a", "z")}, ["nobody did 'z'"]),
@@ -758,6 +773,31 @@ def test_conditions_that_are_not_two_are_asked_for(cue, conditions, words):
     with pytest.raises(ValueError) as question:
         read_trials(cued(cue, response=response), conditions=conditions)
     assert all(word in str(question.value) for word in words), question.value
+
+
+@pytest.mark.parametrize(
+    ("conditions", "labels"),
+    [("cue", ("High load", "low")), ({"cue": ("HIGH LOAD", "low ")}, ("HIGH LOAD", "low"))],
+)
+def test_capitals_and_spaces_make_no_other_condition(conditions, labels):
+    cue = ["High  load", "high load ", "low", "Low"]
+    trials = read_trials(cued(cue, subj_idx=1), conditions=conditions)
+    assert trials.conditions == labels
+    np.testing.assert_array_equal(trials.trials[0, :, 2], [-0.5, -0.5, 0.5, 0.5])
+    merged = [note for note in trials.notes if "taken for one condition" in note]
+    assert len(merged) == 2 and "'low', 'Low'" in merged[1]
+
+
+def test_words_for_missing_are_no_condition_and_nobody_but_numbers_may_be():
+    frame = cued(["a", "b", "?", "b", "a", "b"], subj_idx=[2, 2, 2, 3, 3, "?"],
+                 rt=[0.5, 0.6, 0.7, 0.8, 3.0, 0.9], response=1)  # fmt: skip
+    trials = read_trials(frame, conditions="cue", missing=("?", 3))
+    assert trials.subjects == (2, 3) and trials.conditions == ("a", "b")
+    assert trials.report["trials"].to_dict() == {
+        "kept": 3, "no response time": 1, "no condition": 1, "no subject": 1,
+    }  # fmt: skip
+    frame["cue"] = [2, 3, 3, 2, 3, 2]
+    assert read_trials(frame, conditions="cue", missing=("?", 3)).conditions == ("2", "3")
 
 
 def test_people_of_one_condition_are_remarked():

@@ -178,9 +178,10 @@ def test_large_studies_find_the_truth():
 
 def test_ragged_studies_use_all_trials():
     data = study(5, 11, n_trials=40)
-    ragged = Study([a[:n] for a, n in zip(data.by_subject, (7, 40, 1, 25, 40), strict=True)])
+    counts = (7, 40, 1, 25, 40)
+    ragged = Study([a[:n] for a, n in zip(data.by_subject, counts, strict=True)], "abcde")
     posterior = exact(ragged, EAM, 100, seed=1)
-    assert np.isfinite(posterior.array).all()
+    assert np.isfinite(posterior.array).all() and posterior.subjects == tuple("abcde")
     eta = {name: AT_PRIOR_MEAN[name] for name in GROUP_PRIOR.names}
     want = sum(log_likelihood(ragged[[j]], EAM, eta)[0] for j in range(5))
     np.testing.assert_allclose(log_likelihood(ragged, EAM, eta), [want], rtol=1e-10)

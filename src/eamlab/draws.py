@@ -8,6 +8,7 @@ list. Everything that judges, draws or writes takes them as they are.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -131,6 +132,11 @@ class Draws(Mapping[str, FloatArray]):
         Draws
             Of the group's parameters; of no model, since a difference is not one of its parameters.
 
+        Warns
+        -----
+        UserWarning
+            If people of both have the same ids.
+
         Raises
         ------
         ValueError
@@ -150,6 +156,15 @@ class Draws(Mapping[str, FloatArray]):
             raise ValueError(
                 f"what is subtracted has {other.num_samples} draws, the other {self.num_samples}; "
                 "take as many: num_samples="
+            )
+        same = list({*(self.subjects or ())} & {*(other.subjects or ())})
+        if same:
+            warnings.warn(
+                f"ids are in both groups ({len(same)}, such as {same[0]!r}). If these are the same "
+                "people, the difference claims too much doubt: read both conditions as one study, "
+                "el.read_trials(..., conditions=), and compose it with 'two-conditions'.",
+                UserWarning,
+                stacklevel=2,
             )
         names = self.group_names
         shuffled = np.random.default_rng(0).permutation(self.num_samples)
@@ -184,7 +199,8 @@ class Draws(Mapping[str, FloatArray]):
         """The group's parameters alone."""
         kept = {k: self._values[k] for k in self.group_names}
         mean, sd = self._moments
-        return Draws(kept, model=self.model, settings=self.settings, mean=mean, sd=sd)
+        how: dict[str, Any] = {"subjects": self.subjects, "settings": self.settings}
+        return Draws(kept, model=self.model, mean=mean, sd=sd, **how)
 
     @property
     def array(self) -> FloatArray:

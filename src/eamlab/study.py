@@ -249,6 +249,11 @@ def as_study(study: Any, name: str = "study", model: Model | None = None) -> Stu
     return studies[0]
 
 
+def told_ids(study: Study) -> tuple[Any, ...] | None:
+    """Ids that somebody has given: people who are only counted may be anybody."""
+    return study.subjects if study.source or study.subjects != tuple(range(len(study))) else None
+
+
 def simulate(
     model: Model,
     n_subjects: int,

@@ -299,7 +299,7 @@ def reweighted(
     ess = float(1.0 / np.sum(weights**2))
     found = posterior.Sample(points, weights, ess, "reweighted", {"pareto_k": float(k_hat)})
     settings = {"num_samples": check_count("num_samples", num_samples), "seed": seed, "n": n}
-    return posterior.packed(found, likelihood, model, settings, rng, study.subjects)
+    return posterior.packed(found, likelihood, model, settings, rng, study)
 
 
 # --- what they share ------------------------------------------------------------------------------

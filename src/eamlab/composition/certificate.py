@@ -300,6 +300,7 @@ def certify(
         columns = dict(zip(model.prior.names, moved.T, strict=True))
         told = dict(zip(model.prior.names, composed_mean.tolist(), strict=True))
         how: dict[str, Any] = {"diagnostics": draws.diagnostics | {"composed_mean": told}}
+        how["subjects"] = draws.subjects
         corrected = Draws(columns, model=model, settings=draws.settings, **how)
     return Certificate(table, corrected, made, time.monotonic() - start)
 

@@ -9,6 +9,7 @@ from eamlab.backend import bf, keras
 import numpy as np
 from tqdm.auto import tqdm
 
+from eamlab.composition.posterior import warn_of_unusual
 from eamlab.draws import Draws, as_draws, group_array
 from eamlab.model.model import check_count
 from eamlab.study import Study, as_study
@@ -53,6 +54,11 @@ def people(
         The group's, (S,), and with them the people's, (S, J): for `eamlab.EAM` "nu", "alpha" and
         "t0" (s).
 
+    Warns
+    -----
+    UserWarning
+        For people with more or fewer trials than any that the network was trained on.
+
     Raises
     ------
     ValueError
@@ -91,6 +97,8 @@ def people(
             f"study: the parameters of {int(bad.sum())} subjects ({ids}) came out infinite: their "
             "trials are unlike any that the network was trained on; check their units and codes."
         )
+    training = getattr(workflow, "model_card", {}).get("training", {})
+    warn_of_unusual(training, study.n_trials, [], "the data are")
     settings: dict[str, Any] = {"subjects_per_batch": size, "seed": seed}
     given = dict(as_draws(draws).group)
     return Draws(given | drawn, model=model, subjects=study.subjects, settings=settings)

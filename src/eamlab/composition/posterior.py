@@ -29,7 +29,7 @@ from eamlab.draws import Draws
 from eamlab.model.model import GroupPrior, Model, check_count
 from eamlab.networks import AnchoredDiffusionModel
 from eamlab.predictive import check as predictive_check
-from eamlab.study import Study, as_studies
+from eamlab.study import Study, as_studies, told_ids
 from eamlab.workflows import TrainingSettings
 
 __all__ = ["PRIOR_SCORES", "compose", "default_steps", "prior_score"]
@@ -144,11 +144,11 @@ def compose(
         workflow.
     check : bool, optional
         Whether to compare data and draws with what the model and its prior can produce
-        (`eamlab.check`), and to warn of what is unusual. By default a single study is checked, and
-        several are not: it takes some tenths of a second for each. If True, a composition of
-        several groups (of at least 20 draws) is also certified by 20 simulated studies
-        (`eamlab.certify`, 20 times as long), and what they find to be off by more than half an sd
-        is said. Terms hold no trials to compare with.
+        (`eamlab.check`), and to warn of what is unusual. By default a single study is checked; of
+        several only the numbers of trials are, as it takes some tenths of a second for each. If
+        True, a composition of several groups (of at least 20 draws) is also certified by 20
+        simulated studies (`eamlab.certify`, 20 times as long), and what they find to be off by more
+        than half an sd is said. Terms hold no trials to compare with.
     seed : int, optional
         Seed of the draws.
 
@@ -201,6 +201,7 @@ def compose(
         Draws(
             {k: values[i] for k, values in drawn.items()},
             model=model,
+            subjects=told_ids(studies[i]) if studies else None,
             settings=settings,
             summaries=known[i],
             diagnostics={"n_groups": len(known[i]), "group_size": max(sizes[i])},
@@ -208,11 +209,12 @@ def compose(
         for i in range(len(known))
     ]
     if isinstance(study, Terms):
-        _warn_of_unusual(training, study.n_trials, [], "the data are")
-    elif check or (check is None and not several):
+        warn_of_unusual(training, study.n_trials, [], "the data are")
+    elif check is not False:
         for i, (draws, one) in enumerate(zip(result, studies, strict=True)):
             which = f"study {i} is" if several else "the data are"
-            _warn_of_unusual(training, one.n_trials, predictive_check(draws, one).messages, which)
+            found = predictive_check(draws, one).messages if check or not several else []
+            warn_of_unusual(training, one.n_trials, found, which)
             if check and len(known[i]) > 1:
                 _warn_of_error(workflow, draws, one, f"study {i}" if several else "the composition")
     return result if several else result[0]
@@ -341,7 +343,7 @@ def default_steps(method: str, n_groups: int) -> int | str:
     return 300 if n_groups > _MANY_GROUPS else 100
 
 
-def _warn_of_unusual(
+def warn_of_unusual(
     training: dict[str, Any], n_trials: np.ndarray, unusual: Sequence[str], which: str
 ) -> None:
     """Warn of more or fewer trials than any that the network was trained on, and of all else."""
@@ -351,7 +353,8 @@ def _warn_of_unusual(
         if len(outside):
             more = (
                 f"{len(outside)} of {len(n_trials)} subjects have {outside.min()} to "
-                f"{outside.max()} trials, and it was trained on {low} to {high}."
+                f"{outside.max()} trials, and it was trained on {low} to {high}. Take "
+                "el.exact and el.exact_people, or train for as many (trial_range)."
             )
             unusual = [more, *unusual]
     if unusual:

@@ -36,7 +36,7 @@ from eamlab.reference.samplers import (
 )
 from eamlab.reference.subjects import boundary_shift, coordinates, has_conditions, subjects_of
 from eamlab.reference.tables import Domain, build_tables
-from eamlab.study import Study, as_study
+from eamlab.study import Study, as_study, told_ids
 
 # Above so many subjects, so many of them show first where the posterior lies.
 _MOST_AT_ONCE, _SCOUTS = 60, 40
@@ -140,7 +140,7 @@ def exact(
         likelihood = likelihood_of(subjects, model, domain, shift, progress)
     settings = {"num_samples": num_samples, "seed": seed, "em_dt": em_dt, "method": method}
     sample = _draw(likelihood, start, num_samples, method, rng, progress)
-    draws = packed(sample, likelihood, model, settings, rng, study.subjects)
+    draws = packed(sample, likelihood, model, settings, rng, study)
     for message in draws.warnings:
         warnings.warn(message, ReferenceWarning, stacklevel=2)
     return draws
@@ -278,7 +278,7 @@ def packed(
     model: Model,
     settings: dict[str, Any],
     rng: np.random.Generator,
-    ids: Sequence[Any],
+    study: Study,
 ) -> Draws:
     """Resample or thin to num_samples draws, run the last diagnostics, name the parameters."""
     mean = sample.weights @ sample.draws
@@ -290,10 +290,11 @@ def packed(
     return Draws(
         {name: values[name] for name in model.prior.names},
         model=model,
+        subjects=told_ids(study),
         settings=settings,
         mean=dict(zip(names, mean.tolist(), strict=True)),
         sd=dict(zip(names, sd.tolist(), strict=True)),
-        warnings=_messages(sample, likelihood, chosen, ids),
+        warnings=_messages(sample, likelihood, chosen, study.subjects),
         diagnostics={"method": sample.method, "ess": sample.ess}
         | sample.diagnostics
         | {"edge": edge},
