@@ -1,5 +1,7 @@
 """The certificate: what simulated compositions say about a composed posterior's error."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -354,9 +356,9 @@ def test_simulated_studies_have_the_conditions_of_this_one(monkeypatch):
         return seen[-options["n_studies"] :]
 
     monkeypatch.setattr(certificate, "simulate", simulate)
-    el.certify(network, draws, study, n_studies=20, rounds=1, seed=1)
+    el.certify(network, draws, study, n_studies=24, rounds=1, seed=1)
     el.certify(network, draws, study, n_studies=60, method="score", seed=1)
-    assert len(seen) == 80
+    assert len(seen) == 84
     for one in seen:
         np.testing.assert_array_equal(one.trials[..., 2], study.trials[..., 2])
     terms = el.summarize(network, study, progress=False)
@@ -393,6 +395,32 @@ def test_a_study_larger_than_a_batch_is_simulated_whole(pretend, monkeypatch):
     draws, study = pretend(np.zeros(DIM), np.eye(DIM), 1.0, PRIOR.means, 0.1 * PRIOR.sds)
     monkeypatch.setattr(certificate, "_BATCH_TRIALS", 5)  # of twelve trials
     assert el.certify(Workflow(), draws, study, n_studies=30, seed=1).n_studies == 30
+
+
+def test_more_parameters_need_more_studies(monkeypatch):
+    """Twenty points do not fit the 21 coefficients of a regression on twenty parameters."""
+    names, rng = [f"mu_{i}" for i in range(20)], np.random.default_rng(1)
+    prior = el.GroupPrior(tuple(el.GroupParameter(k, k, 0.0, 1.0, k) for k in names))
+    workflow = Workflow()
+    workflow.model = replace(el.EAM, prior=prior, people=())
+
+    def composed_means(workflow, draws, study, points, *_):
+        return points + 0.1 * (1.0 + rng.standard_normal(points.shape))
+
+    monkeypatch.setattr(certificate, "_composed_means", composed_means)
+    values = 0.1 * rng.standard_normal((20, 42))
+    draws, fewer = (
+        el.Draws(dict(zip(names, v, strict=True)), model=workflow.model)
+        for v in (values, values[:, :41])
+    )
+    study = el.Study([[[1, 0.5]] * 3] * 4)
+    with pytest.raises(ValueError, match="n_studies must be an integer of at least 42, got 41"):
+        el.certify(workflow, draws, study, n_studies=41)
+    with pytest.raises(ValueError, match="draws: a certificate needs at least 42, got 41"):
+        el.certify(workflow, fewer, study)
+    found = el.certify(workflow, draws, study, n_studies=42, time_limit=0, seed=1)
+    z = (found.table["bias"] - 0.1 / draws.array.std(axis=0, ddof=1)) / found.table["bias_se"]
+    assert np.sqrt(np.mean(z**2)) < 2.0 and found.n_studies == 42
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,9 @@
 The test on a cluster uses `dask.distributed.LocalCluster` and is skipped without it.
 """
 
+import os
+import signal
+
 import joblib
 import numpy as np
 import pytest
@@ -93,10 +96,20 @@ def test_a_cluster_gives_the_same_numbers(cluster, studies, serial):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_cluster_summarizes_chunks_as_one_process_does(cluster, workflow):
+    """Also when a worker dies in the middle: what it had begun is done by another."""
     study = el.simulate(el.EAM, 80, 10, seed=12)
-    chunks = [study[:40], study[40:]]
-    expected = el.summarize(workflow, chunks)
-    with joblib.parallel_config(backend="dask"):
-        found = el.summarize(workflow, iter(chunks))
-    np.testing.assert_array_equal(found.subjects, expected.subjects)
-    np.testing.assert_allclose(found.summaries, expected.summaries, rtol=1e-4, atol=1e-5)
+    chunks = [study[i : i + 10] for i in range(0, 80, 10)]
+    expected = el.summarize(workflow, chunks, group_size=10)
+    worker, _ = cluster.run(os.getpid).values()
+
+    def killing():
+        for i, chunk in enumerate(chunks):
+            if i == 5:  # two workers have four chunks at first, and one more for each that is done
+                os.kill(worker, getattr(signal, "SIGKILL", signal.SIGTERM))
+            yield chunk
+
+    for given in (iter(chunks), killing()):
+        with joblib.parallel_config(backend="dask"):
+            found = el.summarize(workflow, given, group_size=10)
+        np.testing.assert_array_equal(found.subjects, expected.subjects)
+        np.testing.assert_allclose(found.summaries, expected.summaries, rtol=1e-4, atol=1e-5)

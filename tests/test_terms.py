@@ -169,6 +169,16 @@ def test_nobody_counts_twice(workflow, study):
 # --- files --------------------------------------------------------------------------------------
 
 
+def test_files_that_number_their_people_anew_are_not_merged(workflow, study, tmp_path):
+    for site, people in (("a", study[:50]), ("b", study[50:100])):
+        frame = people.frame.rename(columns={"choice": "response"})
+        frame.assign(subject=frame["subject"] % 50, site=site).to_csv(tmp_path / f"{site}.csv")
+    with pytest.raises(ValueError, match=r"50 people are in the sum twice.*\['site', 'subject'\]"):
+        el.summarize(workflow, tmp_path)
+    terms = el.summarize(workflow, tmp_path, columns={"subject": ["site", "subject"]})
+    assert len(terms) == 100 and len(set(terms.subjects)) == 100
+
+
 def test_a_folder_is_read_file_by_file(workflow, table, once):
     terms = el.summarize(workflow, table)
     np.testing.assert_allclose(terms.summaries, once.summaries, rtol=1e-3, atol=1e-4)
@@ -325,6 +335,9 @@ def test_chunks_that_are_none(workflow, local, study, tmp_path):
             el.summarize(workflow, nothing)
     with pytest.raises(ValueError, match="chunks must be a Study.*got ndarray"):
         el.summarize(workflow, study.trials)
+    for other in ({"a": study}, study.frame, 5, None):
+        with pytest.raises(ValueError, match=f"^chunks must be .* got {type(other).__name__}; "):
+            el.summarize(workflow, other)
     with pytest.raises(FileNotFoundError, match="no file"):
         el.summarize(workflow, tmp_path / "gone.csv")
     with pytest.raises(ValueError, match=r"chunks: \['unit'\] are for files, got a Study"):

@@ -57,11 +57,11 @@ from eamlab.composition.groups import (
 from eamlab.composition.posterior import compose
 from eamlab.composition.terms import Terms
 from eamlab.draws import Draws, as_draws, group_array
-from eamlab.model.model import Model, check_count, generator
+from eamlab.model.model import Model, check_count, check_positive, generator
 from eamlab.study import Study, as_study, simulate
 from eamlab.workflows import model_of
 
-__all__ = ["LEAST", "Certificate", "certify"]
+__all__ = ["GROUPS", "Certificate", "certify", "least_studies"]
 
 FloatArray = NDArray[np.float64]
 
@@ -71,9 +71,8 @@ _SLOPE_SD = 0.3  # prior sd of the entries of B, in units of the composed sds
 _UNTOLD = 0.25
 """Sd, in composed sds, of exact means around what composed means can tell, although the widths
 agree. Chosen on the graded studies of 10 and 100 people; those of more had no say."""
-LEAST = 20
-"""Simulated studies of a first round, and draws; a regression needs more than parameters."""
-_GROUPS = 60  # whose scores tell a covariance
+GROUPS = 60
+"""Simulated groups of which a forecast by scores needs as many: they tell a covariance."""
 _A_FEW = 5  # simulated studies between two looks at how sure the forecast is
 _BATCH_TRIALS = 3_000_000  # simulated at once: bounds the memory at about 0.1 GB
 _WIDEST = 3.0  # prior sds; studies around wider draws cannot be simulated
@@ -177,8 +176,9 @@ def certify(
         Whether to compose the simulated studies, or to average their groups' excess scores, which
         is quicker. For scores at most 3,000,000 trials of a study are simulated.
     n_studies : int, default 60
-        Studies to simulate, in all rounds together: 20 at least, of scores as many as have 60
-        groups. The chance in a forecast by scores is 1 / sqrt(n_studies) composed sds.
+        Studies to simulate, in all rounds together: 20 at least, or, of models with ten group
+        parameters and more, two for each and two; of scores as many as have 60 groups. The chance
+        in a forecast by scores is 1 / sqrt(n_studies) composed sds.
     rounds : int, default 2
         Each round simulates around where the one before it found the parameters, the first with at
         least twice as many studies as there are coefficients. Of compositions.
@@ -192,9 +192,9 @@ def certify(
         is off, a correction adds noise, and fewer studies are right.
     until : float, optional
         A round ends early once the simulations' own part of every `bias_se` is at most this, in
-        composed sds; 20 studies are the least, and `n_studies` the most.
+        composed sds (0.2 takes about 40 studies); the fewest are simulated all the same.
     time_limit : float, optional
-        Seconds after which no further study is simulated; at least 20 are.
+        Seconds after which no further study is simulated, once the fewest are.
     seed : int, optional
         Seed of the simulations.
     progress : bool, optional
@@ -221,19 +221,20 @@ def certify(
             )
     else:
         study = as_study(study, model=model)
-    if until is not None and not (_is_number(until) and until > 0):
-        raise ValueError(f"until must be above 0, got {until!r}; 0.2 takes about 40 studies.")
-    if time_limit is not None and not (_is_number(time_limit) and time_limit >= 0):
-        raise ValueError(f"time_limit must be seconds, at least 0, got {time_limit!r}.")
+    if until is not None:
+        check_positive("until", until)
+    if time_limit not in (None, 0):
+        check_positive("time_limit", time_limit)
     if not isinstance(correct, bool):
         raise ValueError(f"correct must be True or False, got {correct!r}.")
     draws = as_draws(draws, "draws")
     values = group_array(draws, model)
-    if len(values) < LEAST:
-        raise ValueError(f"draws: a certificate needs at least {LEAST}, got {len(values)}.")
+    least = least_studies(model)
+    if len(values) < least:
+        raise ValueError(f"draws: a certificate needs at least {least}, got {len(values)}.")
     if method not in ("composition", "score"):
         raise ValueError(f"method must be 'composition' or 'score', got {method!r}.")
-    check_count("n_studies", n_studies, LEAST)
+    check_count("n_studies", n_studies, least)
     check_count("rounds", rounds)
     if method == "score" and (rounds, num_samples) != (2, 32):
         raise ValueError("method='score' composes nothing: leave out rounds and num_samples.")
@@ -267,8 +268,8 @@ def certify(
         else:
             points, means = np.empty((0, len(mean))), np.empty((0, len(mean)))
             center = mean
-            least = min(n_studies, 2 * (len(mean) + 1))
-            ends = np.maximum(np.linspace(0, n_studies, rounds + 1)[1:].astype(int), least)
+            ends = np.linspace(0, n_studies, rounds + 1)[1:].astype(int)
+            ends = np.maximum(ends, 2 * (len(mean) + 1))
             for count in np.diff(np.unique(ends), prepend=0):
                 z = rng.standard_normal((count, len(mean)))
                 new = center + _REACH * z @ np.linalg.cholesky(cov).T
@@ -276,12 +277,12 @@ def certify(
                 if looks:
                     n_parts = max(n_parts, count // _A_FEW)
                 for part in np.array_split(new, n_parts):
-                    if len(points) >= LEAST and (late() or sure):
+                    if len(points) >= least and (late() or sure):
                         break
                     composed = _composed_means(workflow, draws, study, part, num_samples, rng)
                     points, means = np.vstack([points, part]), np.vstack([means, composed])
                     bar.update(len(part))
-                    if until is not None and len(points) >= LEAST:
+                    if until is not None and len(points) >= least:
                         sure = bool(_fit(points, means, composed_mean, sd, model)[2].max() <= until)
                 center, width, chance, untold = _fit(points, means, composed_mean, sd, model)
             made = len(points)
@@ -311,8 +312,12 @@ def _sure(table: pd.DataFrame) -> FloatArray:
     return 1.0 - 1.0 / np.maximum(np.maximum(z, z.mean()), 1.0)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+def least_studies(model: Model) -> int:
+    """Return how many simulated studies, and draws, tell the parameters of a model at least.
+
+    Twice as many as there are coefficients of a parameter in the regression, and 20.
+    """
+    return max(20, 2 * (len(model.prior) + 1))
 
 
 def _check_belong(workflow: Any, draws: Draws, study: Study | Terms) -> None:
@@ -434,7 +439,7 @@ def _by_scores(
     if draws.summaries is None:
         raise ValueError("draws: scores need their .summaries; pass those of eamlab.compose.")
     model, n_groups = model_of(workflow), len(draws.summaries)
-    check_count("n_studies", n_studies, -(-_GROUPS // n_groups))
+    check_count("n_studies", n_studies, -(-GROUPS // n_groups))
     z = model.prior.standardize(group_array(draws, model))
     at = {k: float(v.mean()) for k, v in draws.items()}
     sizes = _sizes(workflow, draws, study)
@@ -460,7 +465,7 @@ def _by_scores(
         chance_cov = covariance @ (n_groups / len(scores) * information) @ covariance
         chance = np.sqrt(np.diag(chance_cov)) / unit
         sure = until is not None and chance.max() <= until
-        if made >= LEAST and len(scores) >= _GROUPS and (sure or late()):
+        if made >= least_studies(model) and len(scores) >= GROUPS and (sure or late()):
             break
     off = covariance @ (n_groups * scores.mean(axis=0))
     step = covariance @ (own.sum(axis=0) - z.mean(axis=0))

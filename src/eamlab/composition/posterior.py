@@ -23,14 +23,13 @@ from eamlab.composition.groups import (
     summarize_groups,
     trained_sizes,
 )
-from eamlab.composition.summed import check_bridge
 from eamlab.composition.terms import Terms
 from eamlab.draws import Draws
-from eamlab.model.model import GroupPrior, Model, check_count
+from eamlab.model.model import GroupPrior, Model, check_count, check_positive
 from eamlab.networks import AnchoredDiffusionModel
 from eamlab.predictive import check as predictive_check
 from eamlab.study import Study, as_studies, told_ids
-from eamlab.workflows import TrainingSettings
+from eamlab.workflows import TrainingSettings, model_of
 
 __all__ = ["PRIOR_SCORES", "compose", "default_steps", "prior_score"]
 
@@ -146,9 +145,9 @@ def compose(
         Whether to compare data and draws with what the model and its prior can produce
         (`eamlab.check`), and to warn of what is unusual. By default a single study is checked; of
         several only the numbers of trials are, as it takes some tenths of a second for each. If
-        True, a composition of several groups (of at least 20 draws) is also certified by 20
-        simulated studies (`eamlab.certify`, 20 times as long), and what they find to be off by more
-        than half an sd is said. Terms hold no trials to compare with.
+        True, a composition of several groups (of at least 20 draws) is also certified by the fewest
+        simulated studies that tell (`eamlab.certify`, some 20 times as long), and what they find to
+        be off by more than half an sd is said. Terms hold no trials to compare with.
     seed : int, optional
         Seed of the draws.
 
@@ -321,7 +320,7 @@ def _settings(
     chosen |= {"d0": 1.0, "d1": 1.0, "use_jac": False, "prior": "diffused"}
     chosen |= {"mini_batch_size": min(10, n_groups)}
     chosen |= {k: v for k, v in given.items() if v is not None}
-    chosen["d0"], chosen["d1"] = check_bridge(chosen["d0"], chosen["d1"])
+    chosen |= {k: check_positive(k, chosen[k]) for k in ("d0", "d1")}
     if chosen["prior"] not in PRIOR_SCORES:
         raise ValueError(f"prior must be one of {PRIOR_SCORES}, got {chosen['prior']!r}.")
     if not isinstance(chosen["use_jac"], bool):
@@ -369,15 +368,16 @@ def warn_of_unusual(
 def _warn_of_error(
     workflow: bf.CompositionalWorkflow, draws: Draws, study: Study, which: str
 ) -> None:
-    from eamlab.composition.certificate import LEAST, certify  # which composes
+    from eamlab.composition.certificate import certify, least_studies  # which composes
 
-    if draws.settings["num_samples"] < LEAST:
+    least = least_studies(model_of(workflow))
+    if draws.settings["num_samples"] < least:
         return
-    how: dict[str, Any] = {"n_studies": LEAST, "seed": draws.settings["seed"], "progress": False}
+    how: dict[str, Any] = {"n_studies": least, "seed": draws.settings["seed"], "progress": False}
     off = certify(workflow, draws, study, **how).sentences
     if off:
         warnings.warn(
-            f"{which} is off, as far as {LEAST} simulated studies tell (el.certify tells more, and "
+            f"{which} is off, as far as {least} simulated studies tell (el.certify tells more, and "
             f"corrects the draws). {' '.join(off)}",
             UserWarning,
             stacklevel=3,

@@ -27,11 +27,11 @@ from bayesflow.types import Tensor
 from keras import ops
 
 from eamlab.draws import Draws
-from eamlab.model.model import check_count
+from eamlab.model.model import check_count, check_positive
 from eamlab.networks import AnchoredDiffusionModel
 from eamlab.workflows import model_of
 
-__all__ = ["LiveSampler", "check_bridge"]
+__all__ = ["LiveSampler"]
 
 _CLIP = 3.0
 """Bound of the denoised parameters in prior sds: what BayesFlow's sampler does by default."""
@@ -175,7 +175,7 @@ class LiveSampler:
         summaries = self._summaries(summaries)
         steps = check_count("steps", steps)
         count = min(check_count("mini_batch_size", mini_batch_size), len(summaries))
-        check_bridge(d0, d1)
+        d0, d1 = check_positive("d0", d0), check_positive("d1", d1)
         rng = np.random.default_rng(None if seed is None else check_count("seed", seed, 0))
         times = _times(steps)
         levels = _levels(self.network, times, d0, d1)
@@ -188,7 +188,7 @@ class LiveSampler:
             raise RuntimeError(
                 "draws are not finite: the network's weights are broken; train again."
             )
-        chosen = {"mini_batch_size": count, "d0": float(d0), "d1": float(d1), "seed": seed}
+        chosen = {"mini_batch_size": count, "d0": d0, "d1": d1, "seed": seed}
         chosen |= {"steps": steps, "path": path}
         values = self.model.prior.unstandardize(z)
         return Draws(
@@ -228,7 +228,7 @@ class LiveSampler:
         """
         summaries = self._summaries(summaries)
         points = _checked("points", points, ("n_points", len(self.model.prior)), "prior z-scores")
-        check_bridge(d0, d1)
+        d0, d1 = check_positive("d0", d0), check_positive("d1", d1)
         if not 0.0 <= t <= 1.0:
             raise ValueError(f"t must be a diffusion time between 0 and 1, got {t}.")
         levels = _levels(self.network, np.asarray([t, 0.0], "float32"), d0, d1)
@@ -425,7 +425,7 @@ def _levels(network: Any, times: np.ndarray, d0: float, d1: float) -> _Levels:
     log_snr = schedule.log_snr(t=ops.convert_to_tensor(t), training=False)
     alpha, sigma = schedule.get_alpha_sigma(log_snr_t=log_snr)
     drift, g_squared = schedule.get_drift(log_snr_t=log_snr, x=ops.ones_like(log_snr))
-    bridge = network.compositional_bridge(ops.convert_to_tensor(t), float(d0), float(d1))
+    bridge = network.compositional_bridge(ops.convert_to_tensor(t), d0, d1)
     steps = (log_snr, alpha, sigma, bridge, -dt * drift, dt * g_squared, ops.sqrt(dt * g_squared))
     return _Levels(*(ops.convert_to_numpy(a) for a in steps))
 
@@ -483,20 +483,6 @@ def _padded(values: np.ndarray, length: int) -> np.ndarray:
 
 
 # --- checks ---------------------------------------------------------------------------------------
-
-
-def check_bridge(d0: Any, d1: Any) -> tuple[float, float]:
-    """Return both ends of the bridge as floats.
-
-    Raises
-    ------
-    ValueError
-        If one is not a positive and finite number.
-    """
-    for name, value in {"d0": d0, "d1": d1}.items():
-        if not (isinstance(value, int | float | np.number) and 0 < value < np.inf):
-            raise ValueError(f"{name} must be positive and finite, got {value!r}.")
-    return float(d0), float(d1)
 
 
 def _checked(name: str, values: Any, shape: tuple[str, int], what: str) -> np.ndarray:

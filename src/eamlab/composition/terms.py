@@ -148,23 +148,20 @@ class Terms:
             raise ValueError(f"subjects: {unknown.sum()} of them are not in the sum: {first}.")
         leaves = np.isin(self.subjects, gone)
         owner = np.repeat(np.arange(len(self.sizes)), self.sizes)
-        touched = np.unique(owner[leaves])
-        left = self.sizes[touched] - np.bincount(owner[leaves])[touched]
-        sizes = -np.sort(-left[left > 0])
+        left = np.bincount(owner[~leaves], minlength=len(self.sizes))
+        touched = left < self.sizes
+        sizes = -np.sort(-left[touched & (left > 0)])
         least = min([*sizes, np.inf])
         if least < min(trained_sizes(workflow)):
             raise ValueError(
                 f"subjects: without them a group has {least} people, fewer than any that the "
                 "network was trained on; summarize all who stay anew."
             )
-        parts = []
-        if len(touched) < len(self.sizes):
-            parts.append(self._groups(~np.isin(np.arange(len(self.sizes)), touched)))
+        parts = [] if touched.all() else [self._groups(~touched)]
         if len(sizes):
-            rank = np.full(len(self.sizes), len(self.sizes))
-            rank[touched[np.argsort(-left, kind="stable")]] = np.arange(len(touched))
-            stays = np.flatnonzero(np.isin(owner, touched) & ~leaves)
-            stays = stays[np.argsort(rank[owner[stays]], kind="stable")]  # equal sizes adjacent
+            stays = np.flatnonzero(touched[owner] & ~leaves)
+            # Groups of equal sizes next to each other, as they are summarized.
+            stays = stays[np.lexsort((owner[stays], -left[owner[stays]]))]
             places = pd.Index(_hashes(study.subjects)).get_indexer(self.subjects[stays])
             if (places < 0).any():
                 raise ValueError(
@@ -259,8 +256,10 @@ def summarize(
     once, in the same groups. Chunks of some thousand people do well: groups are no larger than
     their chunk.
 
-    Inside ``joblib.parallel_config(n_jobs=4)``, or with ``backend="dask"``, chunks are read and
-    summarized in as many processes or on a cluster.
+    Inside ``joblib.parallel_config(n_jobs=4)`` chunks are read and summarized in as many processes;
+    inside ``joblib.parallel_config("dask")``, with a ``distributed.Client`` open, by the workers of
+    its cluster, which need this package and must see files and `out` under the same paths. If one
+    dies, another does its chunks.
 
     Parameters
     ----------
@@ -299,6 +298,13 @@ def summarize(
     """
     checked_model(workflow)
     single = isinstance(chunks, Study | Terms | str | os.PathLike)
+    several = isinstance(chunks, Iterable) and not isinstance(chunks, Mapping | pd.DataFrame)
+    if not single and not several:
+        raise ValueError(
+            "chunks must be a Study, a path, or several of these in a row, got "
+            f"{type(chunks).__name__}; pass the .values() of a mapping, and a table's "
+            "el.read_trials(table)."
+        )
     chunks = _files([chunks] if single else chunks)
     folder = None if out is None else Path(out)
     if folder is not None:
@@ -418,8 +424,9 @@ def _joined(parts: Sequence[Terms]) -> Terms:
     if twice:
         raise ValueError(
             f"{twice:,} people are in the sum twice. If it is a person whose trials are in several "
-            "chunks, put these into one; if they are others with the same ids, give them ids of "
-            "their own: el.Study(trials, subjects=...)."
+            "chunks, put these into one; if they are others with the same ids, as in files that "
+            "number their people anew, give them ids of their own: el.Study(trials, subjects=...), "
+            "or a column more that tells them apart, columns={'subject': ['site', 'subject']}."
         )
     return replace(parts[0], **joined, notes=sum((part.notes for part in parts), ()))
 

@@ -544,3 +544,11 @@ def check_count(name: str, value: Any, least: int = 1) -> int:
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
     return int(value)
+
+
+def check_positive(name: str, value: Any) -> float:
+    """Return `value` as a float; refuse what is not a positive and finite number."""
+    known = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not (known and 0 < value < np.inf):
+        raise ValueError(f"{name} must be positive and finite, got {value!r}.")
+    return float(value)

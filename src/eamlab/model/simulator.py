@@ -43,7 +43,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from eamlab.compiled import njit
-from eamlab.model.model import Seed, check_count, seed_sequence
+from eamlab.model.model import Seed, check_count, check_positive, seed_sequence
 from eamlab.parallel import threads
 
 SCHEMES = ("exact", "euler-maruyama", "euler-maruyama-corrected")
@@ -630,12 +630,10 @@ def simulate_paths(
 
 def _checked_steps(dt: float, max_time: float) -> tuple[float, float]:
     """Step length and longest decision time (s) as compiled code takes them."""
-    for name, value in {"dt": dt, "max_time": max_time}.items():
-        if not (isinstance(value, int | float | np.number) and 0 < value < np.inf):
-            raise ValueError(f"{name} must be a positive number of seconds, got {value!r}.")
+    dt, max_time = check_positive("dt", dt), check_positive("max_time", max_time)
     if dt > max_time:
         raise ValueError(f"dt must not exceed max_time={max_time}, got {dt}.")
-    return float(dt), float(max_time)
+    return dt, max_time
 
 
 def _stream_key(seed: Seed) -> NDArray[np.uint64]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from eamlab.composition.certificate import certify
+from eamlab.composition.certificate import GROUPS, certify
 from eamlab.composition.posterior import compose
 from eamlab.draws import Draws
 from eamlab.grading import grade
@@ -188,7 +188,7 @@ def forecast_by_scores(
     study = graded(workshop, settings.keys, key["J"], key["study"])
     workflow = workshop.network("global")
     draws = compose(workflow, study, num_samples=settings.num_samples, seed=1, check=False)
-    n_studies = max(settings.scored, 60 // draws.diagnostics["n_groups"])
+    n_studies = max(settings.scored, -(-GROUPS // draws.diagnostics["n_groups"]))
     found = certify(
         workflow, draws, study, method="score", n_studies=n_studies,
         seed=settings.seed + key["study"], progress=False,
