@@ -8,7 +8,6 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 
 import nbformat
 import numpy as np
@@ -59,17 +58,14 @@ WRONG = [("one_mind", *w) for w in ONE_MIND] + [("real_people", *w) for w in REA
 each = pytest.mark.parametrize("name", NAMES)
 
 
-@cache
-def maker() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("maker", ASSIGNMENTS / "make_assignment.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+SPEC = importlib.util.spec_from_file_location("maker", ASSIGNMENTS / "make_assignment.py")
+maker = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(maker)
 
 
 @cache
 def source(name: str) -> NotebookNode:
-    return maker().source_notebook(ASSIGNMENTS / name / f"{name}.md")
+    return maker.source_notebook(ASSIGNMENTS / name / f"{name}.md")
 
 
 def role(cell: NotebookNode) -> str:
@@ -106,7 +102,7 @@ def earned(notebook: NotebookNode) -> dict[str, float]:
 
 
 @each
-def test_the_points_are_those_that_the_text_promises(name):
+def test_the_points_are_those_that_the_text_promises_and_every_test_hides_something(name):
     grades = [c.metadata["nbgrader"] for c in source(name).cells if c.metadata["nbgrader"]["grade"]]
     assert sum(g["points"] for g in grades if not g["solution"]) == AUTOMATIC
     assert sum(g["points"] for g in grades if g["solution"]) == WRITTEN
@@ -115,21 +111,8 @@ def test_the_points_are_those_that_the_text_promises(name):
     told = [int(n) for n in re.findall(r"^## .*\((\d+) points\)$", text, re.MULTILINE)]
     assert told == [g["points"] for g in grades]
     assert len({role(cell) for cell in source(name).cells}) == len(source(name).cells)
-
-
-@each
-def test_every_test_hides_something_and_says_what_is_off(name):
     tests = [c.source for c in source(name).cells if role(c).startswith("test_")]
-    assert len(tests) == 6
-    for text in tests:
-        shown, hidden = HIDDEN.sub("", text), HIDDEN.search(text)[1]
-        for part in (shown, hidden):
-            asserts = re.findall(r"^\s*assert .*$", part, re.MULTILINE)
-            assert asserts and all(re.search(r', f?"[^"]+"$', line) for line in asserts)
-
-
-@each
-def test_right_answers_get_all_points(name):
+    assert len(tests) == 6 and all("assert " in HIDDEN.search(test)[1] for test in tests)
     assert sum(earned(source(name)).values()) == AUTOMATIC
 
 
@@ -140,14 +123,13 @@ def test_a_mistake_costs_the_points_of_its_task_and_no_others(name, task, right,
     assert [name for name, got in points.items() if not got] == [f"test_{task}"]
 
 
-def test_unknown_assignments_are_refused(tmp_path, capsys):
-    assert maker().main(["two_minds", "--out", str(tmp_path)]) == 1
+def test_unknown_assignments_are_refused_and_a_missing_grader_is_named(
+    tmp_path, capsys, monkeypatch
+):
+    assert maker.main(["two_minds", "--out", str(tmp_path)]) == 1
     assert "no assignment 'two_minds'; choose from one_mind, real_people" in capsys.readouterr().err
-
-
-def test_without_the_grader_the_remedy_is_named(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(maker(), "find_spec", lambda name: None)
-    assert maker().main(["--out", str(tmp_path)]) == 1
+    monkeypatch.setattr(maker, "find_spec", lambda name: None)
+    assert maker.main(["--out", str(tmp_path)]) == 1
     assert "pip install" in capsys.readouterr().err
 
 
@@ -196,10 +178,10 @@ def test_an_answer_cannot_disarm_the_checks(name, monkeypatch):
 )
 def test_code_that_reaches_for_the_checks_is_shown_to_a_person(code, word):
     cell = nbformat.v4.new_code_cell(code, metadata={"nbgrader": {"locked": False}})
-    found = maker().suspicious(nbformat.v4.new_notebook(cells=[cell]))
+    found = maker.suspicious(nbformat.v4.new_notebook(cells=[cell]))
     assert [word in text for text in found] == ([True] if word else [])
     cell.metadata["nbgrader"]["locked"] = True  # written over by the grader
-    assert maker().suspicious(nbformat.v4.new_notebook(cells=[cell])) == []
+    assert maker.suspicious(nbformat.v4.new_notebook(cells=[cell])) == []
 
 
 def test_every_entry_has_a_row_and_an_interruption_keeps_those_that_are_done(tmp_path, monkeypatch):
@@ -207,8 +189,7 @@ def test_every_entry_has_a_row_and_an_interruption_keeps_those_that_are_done(tmp
     files = ["ann/one_mind/one_mind (1).ipynb", "bea/one_mind/one_mind.ipynb", "gil/one_mind.ipynb"]
     files += ["hal/One_Mind/one_mind.ipynb", "loose.ipynb", "zoe/one_mind/one_mind.ipynb"]
     for name in files:
-        (tmp_path / "submitted" / name).parent.mkdir(parents=True, exist_ok=True)
-        nbformat.write(nbformat.v4.new_notebook(), tmp_path / "submitted" / name)
+        hand_in(tmp_path, name, nbformat.v4.new_notebook())
     (tmp_path / "submitted" / "ida").mkdir()
     (tmp_path / "submitted" / ".DS_Store").touch()
     stops: list[BaseException] = [OSError("disk full"), KeyboardInterrupt()]
@@ -217,25 +198,21 @@ def test_every_entry_has_a_row_and_an_interruption_keeps_those_that_are_done(tmp
         if "--student=bea" in options or "--student=zoe" in options:
             raise stops.pop(0)
 
-    monkeypatch.setattr(maker(), "find_spec", lambda name: True)
-    monkeypatch.setattr(maker(), "grader", grader)
-    monkeypatch.setattr(maker(), "points_of", lambda *given: ({"test_bridge": 2.0}, 25.0, []))
+    monkeypatch.setattr(maker, "find_spec", lambda name: True)
+    monkeypatch.setattr(maker, "grader", grader)
+    monkeypatch.setattr(maker, "points_of", lambda *given: ({"test_bridge": 2.0}, 25.0, []))
     with pytest.raises(KeyboardInterrupt):
-        maker().autograde("one_mind", tmp_path)
+        maker.autograde("one_mind", tmp_path)
     found = grades(tmp_path)
     assert list(found) == ["ann", "bea", "gil", "hal", "ida", "loose.ipynb"]
     assert found["ann"]["total"] == "2.0"
     assert found["bea"]["status"] == "not graded: disk full"
-    for student, words in {
-        "gil": "gil/one_mind.ipynb",
-        "hal": "hal/One_Mind/one_mind.ipynb",
-        "ida": "nothing",
-        "loose.ipynb": "loose.ipynb",
-    }.items():
+    elsewhere = {name.split("/")[0]: name for name in (files[2], files[3], files[4])}
+    for student, words in {"ida": "nothing", **elsewhere}.items():
         said = f"not graded: it belongs in submitted/STUDENT/one_mind/, found: {words}."
         assert found[student]["status"] == said
     stops += [OSError(), OSError()]
-    again = grades(maker().autograde("one_mind", tmp_path).parent)
+    again = grades(maker.autograde("one_mind", tmp_path).parent)
     assert len(again) == 7 and again["ann"] == found["ann"]
     assert found["ann"]["needs a person"] == "was handed in as one_mind (1).ipynb"
 
@@ -250,50 +227,45 @@ def course(tmp_path_factory):
     """A course folder of students with different habits, graded."""
     pytest.importorskip("nbgrader", reason="the grader comes with the extra `teach`")
     folder = tmp_path_factory.mktemp("course")
-    release = nbformat.read(maker().make("one_mind", folder), 4)
+    release = nbformat.read(maker.make("one_mind", folder), 4)
     tampered = nbformat.from_dict(release)
     for cell in tampered.cells:
         if role(cell).startswith("test_"):
             cell.source = "assert True"
-    handed_in = {
-        "right": answered("one_mind", release, []),
+    right = answered("one_mind", release, [])
+    no_prior = [("(1 - len(means))", "0"), ("drawn + prior", "drawn")]
+    for student, notebook in {
+        "right": right,
         "untouched": release,
-        "no_prior": answered(
-            "one_mind", release, [("(1 - len(means))", "0"), ("drawn + prior", "drawn")]
-        ),
+        "no_prior": answered("one_mind", release, no_prior),
         "tampered": tampered,
         "Müller Ann": answered("one_mind", release, [("d0**-0.5", "d0**-0.5 +")]),  # a syntax error
         "disarmed": before(release, "np.isclose = np.allclose = lambda *a, **k: True"),
-        "dying": before(answered("one_mind", release, []), "import os\nos._exit(1)"),
+        "dying": before(right, "import os\nos._exit(1)"),
         "endless": before(release, "while True:\n    pass"),
-        "fay": answered("one_mind", release, []),
         "two": release,
         "truncated": release,
-    }
-    for student, notebook in handed_in.items():
-        place = folder / "submitted" / student / "one_mind"
-        place.mkdir(parents=True)
-        nbformat.write(notebook, place / "one_mind.ipynb")
-    of_fay = folder / "submitted" / "fay" / "one_mind" / "one_mind.ipynb"
-    of_fay.rename(of_fay.with_name("one_mind (1).ipynb"))
-    nbformat.write(release, folder / "submitted" / "two" / "one_mind" / "one_mind (1).ipynb")
+    }.items():
+        hand_in(folder, f"{student}/one_mind/one_mind.ipynb", notebook)
+    hand_in(folder, "fay/one_mind/one_mind (1).ipynb", right)
+    for name in ("two/one_mind/one_mind (1)", "gil/one_mind", "hal/One_Mind/one_mind"):
+        hand_in(folder, f"{name}.ipynb", release)
     broken = folder / "submitted" / "truncated" / "one_mind" / "one_mind.ipynb"
     broken.write_text(broken.read_text(encoding="utf-8")[:4000], encoding="utf-8")
     (folder / "submitted" / "empty" / "one_mind").mkdir(parents=True)
-    for name in ("gil/one_mind.ipynb", "hal/One_Mind/one_mind.ipynb"):
-        (folder / "submitted" / name).parent.mkdir(parents=True)
-        nbformat.write(release, folder / "submitted" / name)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(maker(), "CELL_LIMIT", 20)
-        maker().autograde("one_mind", folder)
-    other = nbformat.read(maker().make("real_people", folder), 4)
-    place = folder / "submitted" / "right" / "real_people"
-    place.mkdir()
-    nbformat.write(answered("real_people", other, []), place / "real_people.ipynb")
-    (folder / "submitted" / "late" / "real_people").mkdir(parents=True)
-    nbformat.write(other, folder / "submitted" / "late" / "real_people" / "real_people.ipynb")
-    maker().autograde("real_people", folder)
+        patch.setattr(maker, "CELL_LIMIT", 20)
+        maker.autograde("one_mind", folder)
+    other = nbformat.read(maker.make("real_people", folder), 4)
+    hand_in(folder, "right/real_people/real_people.ipynb", answered("real_people", other, []))
+    hand_in(folder, "late/real_people/real_people.ipynb", other)
+    maker.autograde("real_people", folder)
     return folder
+
+
+def hand_in(course: Path, name: str, notebook: NotebookNode) -> None:
+    (course / "submitted" / name).parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, course / "submitted" / name)
 
 
 def before(notebook: NotebookNode, code: str) -> NotebookNode:
@@ -315,45 +287,31 @@ def test_the_students_notebook_has_no_solutions_and_no_hidden_tests(course, name
     release = nbformat.read(course / "release" / name / f"{name}.ipynb", 4)
     shown = "\n".join(cell.source for cell in release.cells)
     assert "SOLUTION" not in shown and "HIDDEN" not in shown
-    secret = "\n".join(
-        part
-        for c in source(name).cells
-        for p in (WITH_SOLUTION, HIDDEN)
-        for part in p.findall(c.source)
-    )
+    written = "\n".join(c.source for c in source(name).cells)
+    secret = "\n".join(WITH_SOLUTION.findall(written) + HIDDEN.findall(written))
     lines = {line.strip() for line in secret.splitlines() if len(line.strip()) > 20}
     assert len(lines) > 40
     assert lines & {line.strip() for line in shown.splitlines()} == set()
-    written = "\n".join(c.source for c in source(name).cells)
     assert shown.count("YOUR ANSWER HERE") == 1
     assert shown.count("YOUR CODE HERE") == written.count("### BEGIN SOLUTION") - 1
     assert len(release.cells) == len(source(name).cells)
 
 
+def totals(table: dict[str, dict[str, str]]) -> dict[str, float]:
+    return {k: float(row["total"]) for k, row in table.items() if row["status"] == "graded"}
+
+
 @pytest.mark.slow
 def test_the_grader_gives_the_points_that_are_due(course):
     table = grades(course)
-    totals = {k: float(row["total"]) for k, row in table.items() if row["status"] == "graded"}
-    assert totals == {
-        "right": AUTOMATIC,
-        "untouched": 0,
-        "tampered": 0,
-        "no_prior": AUTOMATIC - 8,
-        "Müller Ann": AUTOMATIC - 2,
-        "disarmed": 0,
-        "endless": 0,
-        "fay": AUTOMATIC,
-    }
-    assert {table[k]["of"] for k in totals} == {f"{AUTOMATIC + WRITTEN:.1f}"}
-    lost = [k for k, v in table["no_prior"].items() if v == "0.0" and k not in maker().COLUMNS]
+    due = dict.fromkeys(("untouched", "tampered", "disarmed", "endless"), 0)
+    due |= {"right": AUTOMATIC, "fay": AUTOMATIC, "Müller Ann": AUTOMATIC - 2}
+    assert totals(table) == due | {"no_prior": AUTOMATIC - 8}
+    assert {table[k]["of"] for k in due} == {f"{AUTOMATIC + WRITTEN:.1f}"}
+    lost = [k for k, v in table["no_prior"].items() if v == "0.0" and k not in maker.COLUMNS]
     assert lost == ["test_composed_score", "test_batch_score", "written_review"]
-
-
-@pytest.mark.slow
-def test_two_assignments_in_a_folder_have_a_table_each(course):
-    table = grades(course, "real_people")
-    totals = {k: float(row["total"]) for k, row in table.items() if row["status"] == "graded"}
-    assert totals == {"late": 0, "right": AUTOMATIC}
+    table = grades(course, "real_people")  # two assignments in a folder have a table each
+    assert totals(table) == {"late": 0, "right": AUTOMATIC}
     assert table["right"]["needs a person"] == "written_reply"
     assert table["fay"]["status"].endswith("found: fay/one_mind/one_mind.ipynb.")
     assert len(grades(course)) == 14
@@ -380,8 +338,8 @@ def test_a_bad_submission_costs_nobody_else_and_says_what_it_is(course):
 
 @pytest.mark.slow
 def test_making_it_again_keeps_grades(course):
-    graded = maker().points_of("one_mind", "right", course)
+    graded = maker.points_of("one_mind", "right", course)
     command = [sys.executable, str(ASSIGNMENTS / "make_assignment.py"), "--out", str(course)]
     subprocess.run(command, check=True, capture_output=True)
-    assert maker().points_of("one_mind", "right", course) == graded
+    assert maker.points_of("one_mind", "right", course) == graded
     assert (course / "submitted" / "right" / "one_mind" / "one_mind.ipynb").exists()

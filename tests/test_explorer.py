@@ -12,7 +12,7 @@ import eamlab_book as book
 from eamlab_book.results.widgets import first_subjects
 from eamlab_book.results.workshop import Workshop
 from eamlab_book.stored import load_stored, write_stored
-from eamlab_book.studies import DEMO_SIZES, DemoSettings, exact_of
+from eamlab_book.studies import DEMO_SIZES, DemoSettings, exact_of, load_demo
 from eamlab_book.widgets import film as films
 from eamlab_book.widgets.composition import (
     SCENES,
@@ -266,3 +266,25 @@ def test_python_shoots_a_new_film():
     assert all(math.isfinite(v) for v in films.unpack(shot["field"]))
     wrong = page.say(type="ask", key="k", settings={"n_subjects": 7, "d0": 1.0, "d1": 1.0})
     assert "n_subjects must be one of" in wrong["text"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_explorer_shows_what_the_guide_promises():
+    sampler = Sampler()
+
+    def seen(scene):
+        settings = next(s for name, s in SCENES.items() if name.startswith(scene))
+        draws, key = sampler.draw(settings), load_demo(settings.n_subjects).exact
+        bias = [abs(draws.mean[k] - key.mean[k]) / key.sd[k] for k in key.mean]
+        return np.sort(bias), float(np.median([draws.sd[k] / key.sd[k] for k in key.sd]))
+
+    few, many, most = (seen(scene) for scene in "123")
+    assert few[0][-1] < few[1] < many[1] < many[0][-1] < most[0][-1]
+    bias, width = seen("4")
+    assert 8 < width < 10 and all(8 < bias[-3:]) and all(bias[-3:] < 10) and all(bias[:-3] < 3)
+    bias, width = seen("5")
+    assert bias[-1] < 1 and 2.5 < width < 3.5
+    bias, width = seen("6")
+    assert all(bias[-2:] > 1) and all(bias[:-2] < 1) and 0.9 < width < 1.1
+    assert seen("7")[1] < 0.9 < 1.1 < seen("8")[1]

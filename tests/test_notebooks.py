@@ -1,7 +1,5 @@
 """The notebooks beside the chapters: in step, free of outputs, readable without extensions."""
 
-import importlib.util
-import json
 import os
 import re
 import subprocess
@@ -13,30 +11,29 @@ import make_notebooks
 import nbformat
 import plain_markdown
 import pytest
-import yaml
+import setup_jupyter
 from contents import ROOT, with_code
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import KernelManager
+from jupyter_server.services.contents.largefilemanager import LargeFileManager
 
 MYST = re.compile(r"\{[a-z:-]+\}`|^ *(?:`{3,}|:{3,})\{|^\([\w:-]+\)=", re.MULTILINE)
 
-HEAD = """---
-kernelspec:
-  display_name: Python 3
-  language: python
-  name: python3
+CHAPTER = """---
+kernelspec: {display_name: Python 3, language: python, name: python3}
 ---
 
-"""
-CHAPTER = f"""{HEAD}# 4. A chapter
+# 4. A chapter
 
 Some text.
 
-```{{code-cell}} ipython3
+```{code-cell} ipython3
 print(1)
 ```
 
 More text.
 
-```{{code-cell}} ipython3
+```{code-cell} ipython3
 :tags: [hide-cell]
 
 print(1)
@@ -44,15 +41,9 @@ print(1)
 """
 
 
-@pytest.fixture
-def plain():
+def plain(text: str, numbers: dict[str, str] | None = None) -> str:
     """The conversion of one Markdown cell in a book of two notebooks."""
-
-    def convert(text: str, numbers: dict[str, str] | None = None) -> str:
-        notebooks = frozenset({"01_one", "02_two"})
-        return plain_markdown.Converter(numbers or {}, notebooks).cell(text)
-
-    return convert
+    return plain_markdown.Converter(numbers or {}, frozenset({"01_one", "02_two"})).cell(text)
 
 
 @pytest.fixture
@@ -72,10 +63,6 @@ def test_notebooks_are_those_of_the_chapters():
     assert make_notebooks.stale() == [], "run `make notebooks`"
 
 
-def test_every_chapter_has_a_notebook_and_no_other_page(root):
-    assert [path.name for path in (root / "book").glob("*.ipynb")] == ["04_chapter.ipynb"]
-
-
 @pytest.mark.parametrize(
     ("name", "text"),
     [
@@ -87,6 +74,7 @@ def test_every_chapter_has_a_notebook_and_no_other_page(root):
     ids=["chapter edited", "notebook edited", "notebook missing", "chapter gone"],
 )
 def test_a_stale_notebook_is_noticed_and_written_anew(name, text, root):
+    assert [path.name for path in (root / "book").glob("*.ipynb")] == ["04_chapter.ipynb"]
     assert make_notebooks.stale(root) == []
     path = root / "book" / name
     path.unlink() if text is None else path.write_text(text, encoding="utf-8")
@@ -95,53 +83,39 @@ def test_a_stale_notebook_is_noticed_and_written_anew(name, text, root):
     assert make_notebooks.stale(root) == []
 
 
-def test_an_edit_renames_no_other_cell(root):
-    def names():
-        return [cell.id for cell in nbformat.read(root / "book" / "04_chapter.ipynb", 4).cells]
+def test_an_edit_renames_no_other_cell_and_hidden_ones_are_folded(root):
+    def cells():
+        return nbformat.read(root / "book" / "04_chapter.ipynb", 4).cells
 
-    before = names()
-    (root / "book" / "04_chapter.md").write_text(
-        CHAPTER.replace("Some", "Quite some"), encoding="utf-8"
-    )
+    hidden = [c.metadata.get("jupyter", {}).get("source_hidden", False) for c in cells()]
+    assert hidden == [True, False, False, False, True]  # the cell for Colab comes first
+    assert "colab" in cells()[0].metadata.tags
+    before = [cell.id for cell in cells()]
+    more = CHAPTER.replace("Some", "Quite some")
+    (root / "book" / "04_chapter.md").write_text(more, encoding="utf-8")
     make_notebooks.write(root)
-    after = names()
+    after = [cell.id for cell in cells()]
     assert len(set(before)) == len(before) == len(after)
     assert sum(old != new for old, new in zip(before, after, strict=True)) == 1
 
 
-def test_notebooks_have_the_code_of_their_chapters_and_no_outputs():
+def test_notebooks_have_the_code_of_their_chapters_and_nothing_only_the_book_understands():
     def code(cells):
         return [cell.source for cell in cells if cell.cell_type == "code"]
 
     made = make_notebooks.notebooks(make_notebooks.pages())
     assert len(made) > 10
     for page in with_code():
-        written = made[page.stem]
-        cells = nbformat.reads(written, 4).cells
+        notebook = nbformat.reads(made[page.stem], 4)
+        cells = notebook.cells
         chapter = make_notebooks.SOLUTION.sub("", page.read_text(encoding="utf-8"))
         assert code(cells[1:]) == code(jupytext.reads(chapter, "md:myst").cells)
-        assert all(c.outputs == [] and c.execution_count is None for c in cells if "outputs" in c)
-        assert json.loads(written)["metadata"]["kernelspec"]["name"] == "python3"
-
-
-def test_nothing_only_the_book_understands_is_left():
-    cells = [
-        (name, cell.source)
-        for name, written in make_notebooks.notebooks(make_notebooks.pages()).items()
-        for cell in nbformat.reads(written, 4).cells
-        if cell.cell_type == "markdown"
-    ]
-    assert len(cells) > 50
-    assert [(name, found[0]) for name, text in cells if (found := MYST.search(text))] == []
-    unbalanced = [c for c in cells if c[1].count("<details>") != c[1].count("</details>")]
-    assert unbalanced == []
-
-
-def test_hidden_cells_are_folded(root):
-    cells = nbformat.read(root / "book" / "04_chapter.ipynb", 4).cells
-    hidden = [c.metadata.get("jupyter", {}).get("source_hidden", False) for c in cells]
-    assert hidden == [True, False, False, False, True]  # the cell for Colab comes first
-    assert "colab" in cells[0].metadata.tags
+        assert [c for c in cells if c.get("outputs") or c.get("execution_count")] == []
+        assert not [c for c in code(cells) if "exercises.check(" in c]  # no solution is run
+        assert notebook.metadata["kernelspec"]["name"] == "python3"
+        for text in (cell.source for cell in cells if cell.cell_type == "markdown"):
+            assert not MYST.search(text), text
+            assert text.count("<details>") == text.count("</details>")
 
 
 @pytest.mark.parametrize(
@@ -174,11 +148,11 @@ def test_hidden_cells_are_folded(root):
         ("- item\n\n  ```{note}\n  Text.\n  ```", "- item\n\n  > **Note**\n  >\n  > Text."),
     ],
 )  # fmt: skip
-def test_myst_becomes_plain_markdown(plain, myst, markdown):
+def test_myst_becomes_plain_markdown(myst, markdown):
     assert plain(myst) == markdown
 
 
-def test_formulas_keep_their_numbers_across_chapters(plain):
+def test_formulas_keep_their_numbers_across_chapters():
     text = "```{math}\n:label: a\nx\n```\n```{math}\ny\n```\n```{math}\n:label: b\nz\n```\n"
     numbers = plain_markdown.equation_numbers([("04_four", text), ("index", "none")])
     assert numbers == {"a": "4.1", "b": "4.2"}
@@ -219,28 +193,10 @@ def test_solutions_are_folded_text_so_that_running_all_cells_prints_none(root):
     assert last.source == f"Which?\n\n{folded}\n\nAnd which?\n\n{folded}"
 
 
-def test_no_solution_is_run():
-    for written in make_notebooks.notebooks(make_notebooks.pages()).values():
-        cells = nbformat.reads(written, 4).cells
-        assert not [c for c in cells if c.cell_type == "code" and "exercises.check(" in c.source]
-
-
-@pytest.fixture(scope="module")
-def set_up():
-    """The script that sets up JupyterLab, as a module."""
-    spec = importlib.util.spec_from_file_location("set_up", ROOT / "scripts" / "setup_jupyter.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_a_notebook_shows_what_python_prints_and_nothing_below_it(set_up, tmp_path, monkeypatch):
-    from jupyter_client.kernelspec import KernelSpecManager
-    from jupyter_client.manager import KernelManager
-
+def test_a_notebook_shows_what_python_prints_and_nothing_below_it(tmp_path, monkeypatch):
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
-    set_up.write(tmp_path / "tried" / "kernel.json", set_up.KERNEL)
+    setup_jupyter.write(tmp_path / "tried" / "kernel.json", setup_jupyter.KERNEL)
     specs = KernelSpecManager(kernel_dirs=[str(tmp_path)])
     manager = KernelManager(kernel_name="tried", kernel_spec_manager=specs)
     shown = []
@@ -258,17 +214,15 @@ def test_a_notebook_shows_what_python_prints_and_nothing_below_it(set_up, tmp_pa
     assert "".join(sorted(texts)).split() == ["1", "2"]
 
 
-def test_jupyterlab_lists_one_file_a_chapter(set_up):
+def test_jupyterlab_lists_one_file_a_chapter():
     """Where the settings are read: the listing of a folder of notebooks and their sources."""
-    from jupyter_server.services.contents.largefilemanager import LargeFileManager
-
-    settings = set_up.SERVER_SETTINGS["ContentsManager"]
+    settings = setup_jupyter.SERVER_SETTINGS["ContentsManager"]
     manager = LargeFileManager(root_dir=str(ROOT / "book"), **settings)
     names = [entry["name"] for entry in manager.get("")["content"]]
     stems = [name.partition(".")[0] for name in names if name.endswith((".md", ".ipynb"))]
     assert {page.stem for page in with_code()} < set(stems)
     assert len(stems) == len(set(stems))
-    assert manager.hide_globs[: len(set_up.USUALLY_HIDDEN)] == LargeFileManager().hide_globs
+    assert manager.hide_globs[: len(setup_jupyter.USUALLY_HIDDEN)] == LargeFileManager().hide_globs
 
 
 def test_equations_have_the_same_numbers_on_the_page_and_in_the_notebook(tmp_path):
@@ -295,8 +249,3 @@ def test_equations_have_the_same_numbers_on_the_page_and_in_the_notebook(tmp_pat
         assert re.findall(r">\(([\d.]+)\)</", page.partition("See")[2]) == ["1.1", "4.2"]
     numbers = plain_markdown.equation_numbers(pages.items())
     assert numbers == {"a": "1.1", "b": "4.1", "c": "4.2"}
-
-
-def test_sphinx_reads_no_notebook():
-    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
-    assert "**.ipynb" in config["exclude_patterns"]

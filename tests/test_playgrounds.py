@@ -297,3 +297,23 @@ def test_a_widget_is_registered_by_its_two_files(tmp_path, monkeypatch):
     files = (script_folder() / f"{name}.js" for name in ("core", "ddm"))
     parts = [file.read_text(encoding="utf-8") for file in files]
     assert new._esm.startswith("\n".join(parts)) and "/* An arrow. */" in new._esm
+
+
+def test_the_toy_playground_shows_what_the_guide_promises():
+    """Widths of 500 and more draws, known to 7 %; the seed is fixed."""
+
+    def width(**changes):
+        settings = playgrounds._TOY_START | {"seed": 1} | changes
+        draws = np.array(
+            [np.nan if x is None else x for x in playgrounds._sample_toy(settings)["particles"]]
+        )
+        with np.errstate(over="ignore"):
+            return float(np.nanstd(draws) * (1 + settings["J"] / playgrounds._NOISE_SD**2) ** 0.5)
+
+    assert 0.7 < width() < 0.82
+    assert all(
+        abs(width(**right) - 1) < 0.08 for right in ({"J": 1}, {"score": "exact"}, {"d0": 0.5})
+    )
+    assert width(solver="ode") < 0.1
+    assert width(mini_batch=5) > 1.3 and width(mini_batch=5, steps=2000) < 0.85
+    assert width(J=500) > 1000

@@ -30,14 +30,18 @@ esac
 """
 
 
+def program(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o755)
+
+
 @pytest.fixture
 def checkout(tmp_path):
     """A folder (with a space in its name) that has only what the set-up needs."""
     folder = tmp_path / "my project"
     (folder / "scripts").mkdir(parents=True)
     shutil.copy(ROOT / "scripts" / "setup_venv.sh", folder / "scripts")
-    (folder / "python").write_text(PYTHON, encoding="utf-8")
-    (folder / "python").chmod(0o755)
+    program(folder / "python", PYTHON)
     return folder
 
 
@@ -46,14 +50,8 @@ def set_up(folder, *, python="./python", path=None, **environment):
     base |= {"HOME": str(folder), "PYTHON": python} | environment
     if path is not None:
         base["PATH"] = path
-    return subprocess.run(
-        ["bash", "scripts/setup_venv.sh", "book"],
-        cwd=folder,
-        env=base,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ["bash", "scripts/setup_venv.sh", "book"]
+    return subprocess.run(command, cwd=folder, env=base, capture_output=True, text=True)
 
 
 def sentence(done):
@@ -81,26 +79,21 @@ def only_tools(folder):
 
 
 def test_set_up(checkout):
+    done = set_up(checkout, python="", path=str(only_tools(checkout)))
+    assert "Python 3.12 or later is needed and was not found" in sentence(done)
     succeeds(checkout)
     again = set_up(checkout, python="")
     assert again.returncode == 0
     assert "bringing .venv up to date" in again.stdout
 
 
-def test_no_python(checkout):
-    tools = only_tools(checkout)
-    done = set_up(checkout, python="", path=str(tools))
-    assert "Python 3.12 or later is needed and was not found" in sentence(done)
-    succeeds(checkout)
-
-
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [
-        ("ERROR: [Errno 28] No space left on device", "the disk is full"),
-        ("NewConnectionError(': Failed to establish a new connection')", "check the network"),
-        ("ERROR: ResolutionImpossible: conflicting dependencies", "the installation failed"),
-    ],
+    {
+        "ERROR: [Errno 28] No space left on device": "the disk is full",
+        "NewConnectionError(': Failed to establish a new connection')": "check the network",
+        "ERROR: ResolutionImpossible: conflicting dependencies": "the installation failed",
+    }.items(),
 )
 def test_installation_fails(checkout, words, expected):
     done = set_up(checkout, PIP_SAYS=words)
@@ -113,10 +106,7 @@ def test_installation_fails(checkout, words, expected):
 def test_disk_is_nearly_full(checkout):
     tools = only_tools(checkout)
     (tools / "df").unlink()
-    (tools / "df").write_text(
-        "#!/usr/bin/env bash\necho h\necho /dev/x 99 9 1048576 9% /\n", encoding="utf-8"
-    )
-    (tools / "df").chmod(0o755)
+    program(tools / "df", "#!/usr/bin/env bash\necho h\necho /dev/x 99 9 1048576 9% /\n")
     path = f"{tools}:{os.environ['PATH']}"
     assert "the disk has 1 GB left" in sentence(set_up(checkout, path=path))
     assert not (checkout / ".venv").exists()
@@ -143,22 +133,18 @@ def test_stale_environment_is_made_anew(checkout, state):
 # --- make ----------------------------------------------------------------------------------------
 
 
-def test_make_help_needs_nothing_and_lists_the_commands(tmp_path):
-    shutil.copy(ROOT / "Makefile", tmp_path)
-    done = subprocess.run(
-        ["make", "help"], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert {"book", "test", "audit"} <= set(re.findall(r"^([a-z-]+) ", done.stdout, flags=re.M))
+def test_make_help_needs_nothing_and_other_commands_stop_at_a_failed_set_up(checkout):
+    def make(*command):
+        return subprocess.run(["make", *command], cwd=checkout, capture_output=True, text=True)
 
-
-def test_make_stops_at_a_failed_set_up(checkout):
     shutil.copy(ROOT / "Makefile", checkout)
+    listed = re.findall(r"^([a-z-]+) ", make("help").stdout, flags=re.MULTILINE)
+    assert {"book", "test", "audit"} <= set(listed)
     (checkout / "src" / "eamlab_book").mkdir(parents=True)
     needed = ("constraints.txt", "pyproject.toml", "scripts/setup_jupyter.py")
     for name in (*needed, "src/eamlab_book/pyproject.toml"):
         (checkout / name).touch()
-    command = ["make", "serve", "PYTHON=./missing"]
-    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
+    done = make("serve", "PYTHON=./missing")
     assert done.returncode != 0
     assert "eamlab: PYTHON=./missing is not a Python 3.12" in done.stderr
     assert "Traceback" not in done.stderr

@@ -35,9 +35,7 @@ def test_a_table_that_fits_no_scene_is_refused(broken, said):
         make_slides.scenes(broken)
 
 
-def test_every_question_comes_with_the_picture_before_and_every_sentence_with_the_one_after(
-    monkeypatch,
-):
+def test_every_question_comes_with_the_picture_before_and_its_sentence_with_the_next(monkeypatch):
     monkeypatch.setattr(make_slides, "shown", lambda name: f"[{name}]")
     page = make_slides.slides(TOLD)
     for scene in TOLD:
