@@ -193,7 +193,7 @@ def test_a_folder_is_read_file_by_file(workflow, table, once):
     terms = el.summarize(workflow, [table / "b.csv"], unit="ms")
     assert terms.notes == ("b.csv: 2 trials left out: no response time",)
     assert "note: b.csv: 2 trials left out" in repr(terms)
-    (table / "a.xlsx").write_bytes(b"PK\x03\x04")
+    (table / "a.xlsx").write_bytes(b"PK\x03\x04\x14\x00")
     with pytest.raises(ValueError, match="a.xlsx is not a text file"):
         el.summarize(workflow, table)
 

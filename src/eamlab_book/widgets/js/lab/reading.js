@@ -121,7 +121,6 @@
   const decoded = (bytes, name) => {
     const starts = (...mark) => mark.every((b, i) => bytes[i] === b);
     const as = (encoding, rest = bytes) => new TextDecoder(encoding, { fatal: true }).decode(rest);
-    const not = (text) => refuse(`${name} is not text: ${text}`);
     let text;
     const remarks = [];
     try {
@@ -135,12 +134,14 @@
         text = as(zeros > Math.floor(head.length / 4) ? "utf-16le" : "utf-8");
       }
     } catch (error) {
-      if (bytes.includes(0)) not("its bytes are of no encoding. Save it as CSV, UTF-8.");
       text = as("windows-1252");
       remarks.push(`${name} is not UTF-8 and was read as Windows' cp1252; if names look wrong, ` +
         "save it as UTF-8");
     }
-    if (text.includes("\0")) not("it has bytes of zero. Save it as CSV, UTF-8.");
+    if (text.includes("\0")) {
+      refuse(`${name} is not a text file; read it with pandas and hand over the frame, or save it ` +
+        "as CSV, UTF-8.");
+    }
     return { text: text.replace(/\r\n?/g, "\n"), remarks };
   };
   const wide = (bytes, little) => {
@@ -337,13 +338,15 @@
     return text;
   });
 
-  const plainIds = (column) => {
-    const texts = column.map((x) => (x === null ? null : x.trim()));
+  /** Texts that mean "missing" in every column; a number there may be a name. */
+  const wordsFor = (missing) => ["", ...missing.filter((x) => typeof x === "string")];
+  const plainIds = (column, words) => {
+    const texts = column.map((x) => (x === null || words.includes(x.trim()) ? null : x.trim()));
     const whole = texts.every((x) => x === null || /^(0|[1-9]\d{0,14})(\.0)?$/.test(x));
     return whole ? texts.map((x) => (x === null ? null : Number(x))) : texts;
   };
-  const subjectIds = (table, names) => {
-    const parts = names.map((name) => plainIds(table.columns.get(name)));
+  const subjectIds = (table, names, words) => {
+    const parts = names.map((name) => plainIds(table.columns.get(name), words));
     if (parts.length === 1) return parts[0];
     return table.index.map((_, i) => {
       if (!parts.length) return 1;
@@ -528,8 +531,19 @@
     });
   };
 
-  /** Codes of the two conditions, null where missing, infinite for others; and their names. */
-  const conditionsOf = (table, names, conditions) => {
+  /** A condition as one would write it: a number, or words, which true and false are, too. */
+  const nameOf = (value) => {
+    const text = String(value).trim().split(/\s+/).join(" ");
+    const key = keyOf(value);
+    return typeof key === "string" || /^(true|false)$/i.test(text) ? text : key;
+  };
+  /** What stands for a condition, whatever its capitals and spaces. */
+  const folded = (value) => {
+    const name = nameOf(value);
+    return typeof name === "string" ? name.toLowerCase() : name;
+  };
+  /** Codes of the two conditions, null where missing, infinite for others; their names; remarks. */
+  const conditionsOf = (table, names, conditions, words) => {
     const [[column, told]] = typeof conditions === "string" ? [[conditions, null]]
       : Object.entries(conditions);
     const name = table.names.find((one) => String(one) === column);
@@ -541,22 +555,33 @@
       refuse(`conditions: ${quoted(column)} is the column of the subject, rt or response already; name ` +
         "another.");
     }
-    const keys = keysOf(table.columns.get(name), [""]);
-    const values = [...new Set(keys.filter(there))].sort((a, b) =>
-      (typeof a === typeof b ? (a < b ? -1 : 1) : typeof a === "number" ? -1 : 1));
-    const text = `column ${quoted(column)} (condition) has ` +
-      (values.length ? `the values ${some(values.map(literal))}` : "no values");
-    const absent = (told ?? []).filter((value) => !values.includes(value));
-    if (absent.length) refuse(`${text}; nobody did ${some(absent.map(literal))}.`);
-    if (!told && values.length > 2) throw conditionQuestion(text, column, values);
-    if (!told && values.length < 2) {
-      refuse(`${text}: no two conditions to compare. Read it without conditions=.`);
+    const values = table.columns.get(name);
+    const usable = (x) => x !== null && nameOf(x) === nameOf(x) && !words.includes(nameOf(x));
+    const spelt = new Map();  // the ways to write each condition
+    for (const value of new Set(values.filter(usable))) {
+      const key = folded(value);
+      spelt.set(key, [...new Set([...(spelt.get(key) ?? []), nameOf(value)])]);
     }
-    const pair = told ?? values;
-    const codes = keys.map((key) => (key === null ? null
-      : key === pair[0] ? -0.5 : key === pair[1] ? 0.5 : Infinity));
-    return { codes, column, labels: pair.map((v) => (typeof v === "number" ? plain(v) : v)), pair,
-      told: told !== null };
+    const keys = [...spelt.keys()].sort((a, b) =>
+      (typeof a === typeof b ? (a < b ? -1 : 1) : typeof a === "number" ? -1 : 1));
+    const ways = keys.map((key) => some(spelt.get(key).map(literal)));
+    const text = `column ${quoted(column)} (condition) has ` +
+      (keys.length ? `the values ${some(ways)}` : "no values");
+    const absent = (told ?? []).filter((value) => !spelt.has(folded(value)));
+    if (absent.length) refuse(`${text}; nobody did ${some(absent.map(literal))}.`);
+    const pair = told ? told.map(nameOf) : keys.map((key) => spelt.get(key)[0]);
+    if (pair.length > 2) throw conditionQuestion(text, column, pair);
+    if (pair.length < 2) {
+      refuse(`${text}: no two conditions to compare, whatever capitals and spaces. Read it without ` +
+        "conditions=.");
+    }
+    const [low, high] = pair.map(folded);
+    const codeOf = (key) => (key === low ? -0.5 : key === high ? 0.5 : Infinity);
+    const known = new Map(values.map((x) => [x, usable(x) ? codeOf(folded(x)) : null]));
+    const merged = ways.filter((_, i) => spelt.get(keys[i]).length > 1)
+      .map((way) => `${quoted(column)}: ${way} were taken for one condition`);
+    return { codes: values.map((x) => known.get(x)), column, pair, merged, told: told !== null,
+      labels: pair.map((v) => (typeof v === "number" ? plain(v) : v)) };
   };
   const conditionQuestion = (text, column, values) => question((say) => {
     const words = `${text}; say which two to compare, the lower code first: ` +
@@ -587,6 +612,27 @@
     return notes;
   };
 
+  /** A remark on people at one half, far below all others: they may be coded by stimulus. */
+  const atHalf = (table, { subject, response }, names, given, kept) => {
+    const accuracy = (x) => ACCURACY.has(String(x).trim().toLowerCase());
+    if ("response" in given || table.names.some(accuracy)) return [];
+    const people = [...bySubject(subject, (i) => response[i], kept)].map(([id, own]) => {
+      const share = Math.asin(Math.sqrt(own.reduce((a, b) => a + b, 0) / own.length)) - Math.PI / 4;
+      return { id, share, half: Math.abs(share) < 1.25 / Math.sqrt(own.length) };
+    });
+    const [half, others] = [true, false].map((which) => people.filter((p) => p.half === which));
+    if (Math.min(half.length, others.length) < 3 || others.some((p) => p.share < 0)) return [];
+    const mean = (part) => part.reduce((sum, p) => sum + p.share, 0) / part.length;
+    const squares = (part) => part.reduce((sum, p) => sum + (p.share - mean(part)) ** 2, 0);
+    const within = Math.sqrt((squares(half) + squares(others)) / people.length);
+    if (!(mean(others) - mean(half) > 3.5 * within)) return [];
+    const answer = { columns: { ...given, response: names.response } };
+    return [{ text: `${counted(half.length, "subject")} (${some(half.map((p) => p.id))}) chose upper ` +
+      "about half the time, all others far more often: are these coded by stimulus or key, and the " +
+      `others by accuracy? Then code all alike in the file; if all are, say \`${written(answer)}\``,
+      answer }];
+  };
+
   const unsigned = (times) => ({
     responses: times.map((t) => (t === t ? (t > 0 ? 1 : 0) : null)),
     times: isMarker(times) ? times : times.map(Math.abs),
@@ -607,9 +653,6 @@
     const known = rt.map((_, i) => i).filter((i) => there(rt[i]) && there(response[i]));
     const negative = known.filter((i) => rt[i] < 0);
     if (!negative.length) return;
-    if (negative.length === known.length) {
-      refuse("rt: all times are negative; response times are positive.");
-    }
     if (isMarker(rt)) return;
     const share = negative.length / known.length;
     if (known.every((i) => (rt[i] < 0) === (response[i] === 0)) || share > MOST_NEGATIVE) {
@@ -762,13 +805,14 @@
     checked(options);
     const table = yield* tableOf(bytes, name, columns);
     const names = found(table, columns);
-    const subject = subjectIds(table, names.subject);
+    const words = wordsFor(missing);
+    const subject = subjectIds(table, names.subject, words);
     yield { share: 1 };
     const read = timesOf(names.rt, table.columns.get(names.rt), rules);
     const { times, responses } = names.response === names.rt ? unsigned(read.times) : {
       times: read.times, responses: responsesOf(names.response, table.columns.get(names.response), rules) };
     yield { share: 1 };
-    const under = options.conditions ? conditionsOf(table, names, options.conditions) : null;
+    const under = options.conditions ? conditionsOf(table, names, options.conditions, words) : null;
     const rows = { subject, rt: times, response: responses, codes: under?.codes };
     refuseSigned(rows, names.rt, columns);
     yield { share: 1 };
@@ -776,10 +820,11 @@
     yield { share: 1 };
     const reason = reasons(rows, options, under?.column);
     yield { share: 1 };
-    const notes = table.remarks.map((text) => ({ text }));
+    const notes = [...table.remarks, ...(under?.merged ?? [])].map((text) => ({ text }));
     notes.push(...((yield* repeatedIds(table, subject, names, columns)) ?? []).map((text) => ({ text })));
     notes.push(...far(times.filter((_, i) => !reason[i]), unit ?? "s", missing));
     notes.push(...unlikeAccuracy(table, rows, names, columns, (i) => !reason[i]));
+    notes.push(...atHalf(table, rows, names, columns, (i) => !reason[i]));
     yield { share: 1 };
     const people = bySubject(subject, (i) => [rows.response[i], Math.fround(rows.rt[i])],
       (i) => !reason[i]);
