@@ -100,6 +100,7 @@ def cases():
     yield content, {"missing": ("timeout", 999, -9)}
     for coded, _ in parameters_of(known.test_a_note_says_that_responses_are_not_who_was_right):
         yield known.accuracies(coded).to_csv(index=False).encode(), {}
+    yield known.partly_by_key().to_csv(index=False).encode(), {}
     yield from frames()
     yield from markers()
     yield from conditions()
@@ -126,6 +127,11 @@ def conditions():
             response = [0, 1, 1, None if "left" in words[0] else 0]
             frame = known.cued(cue, response=response)
             yield frame.to_csv(index=False).encode(), {"conditions": told}
+    spelt = known.cued(["High  load", "high load ", "low", "Low"], subj_idx=1)
+    for told, _ in parameters_of(known.test_capitals_and_spaces_make_no_other_condition):
+        yield spelt.to_csv(index=False).encode(), {"conditions": told}
+    missing = known.cued(["a", "b", "?", "b"], subj_idx=[2, 2, 3, "?"], response=1)
+    yield missing.to_csv(index=False).encode(), {"conditions": "cue", "missing": ("?", 3)}
     told = {"conditions": {"cue": ("b", "a")}}
     for cue in ("abbb", "aabb", "abc,", "bab,"):
         frame = known.cued([x.strip(",") for x in cue])

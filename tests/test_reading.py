@@ -284,12 +284,17 @@ def test_a_note_says_that_responses_are_not_who_was_right(coded, note):
     assert read_trials(frame, columns={"response": "response"}).notes == ()
 
 
-def test_a_note_asks_where_some_are_at_one_half_and_all_others_far_above():
-    """The others may be coded by accuracy; with honest studies it happens once in a hundred."""
+def partly_by_key():
+    """Of twenty people six whose responses are coded by key, of two kinds of stimuli."""
     group = {"mu_nu": 1.5, "log_sigma_nu": -1.2, "beta_raw": 0.0}
     frame = el.simulate(el.LABORATORY, 20, 100, seed=1, group=group).frame
     by_key = (frame["subject"] < 6) & np.random.default_rng(1).integers(0, 2, len(frame))
-    mixed = frame.assign(choice=np.where(by_key, 1 - frame["choice"], frame["choice"]))
+    return frame.assign(choice=np.where(by_key, 1 - frame["choice"], frame["choice"]))
+
+
+def test_a_note_asks_where_some_are_at_one_half_and_all_others_far_above():
+    """The others may be coded by accuracy; with honest studies it happens once in a hundred."""
+    mixed = partly_by_key()
     (note,) = read_trials(mixed).notes
     assert note.startswith("6 subjects (0, 1, 2, 3, 4 and 1 more) chose upper about half")
     assert not read_trials(mixed, **pasted(pieces(note)[0])).notes
