@@ -288,13 +288,11 @@ def test_the_compiled_sampler_draws_what_bayesflow_draws_and_holds_no_conditions
     "settings",
     [
         {"method": "two_step_adaptive"},
-        {"method": "euler", "steps": 15},
         {"method": "tsit5", "steps": 10},
         {"method": "euler", "steps": 15, "use_jac": True},
         {"method": "euler_maruyama", "steps": 20, "prior": "weighted"},
         {"method": "euler_maruyama", "steps": 20, "group_size": 20},
         {"method": "gaussian", "steps": 20},
-        {"method": "gaussian", "steps": 20, "group_size": 20},
     ],
     ids=lambda s: "-".join(map(str, s.values())),
 )

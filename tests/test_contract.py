@@ -52,7 +52,9 @@ def test_every_module_is_a_module_and_every_name_what_it_was():
 
 NETWORKS = "tensorflow keras bayesflow"
 LIGHT = {  # what is done, one after the other in one process, and what it must not load
-    "import eamlab; dir(eamlab)": f"{NETWORKS} numpy pandas scipy sklearn numba xarray matplotlib",
+    "import eamlab; dir(eamlab)": (
+        f"{NETWORKS} numpy pandas scipy sklearn numba xarray matplotlib ipywidgets anywidget"
+    ),
     "import eamlab_book.figures": f"{NETWORKS} matplotlib",
     "import eamlab.export; eamlab.read_trials({'subject': [1], 'rt': [0.5], 'response': [1]})": (
         f"{NETWORKS} xarray arviz"

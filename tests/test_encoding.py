@@ -30,12 +30,11 @@ demo.exact_of(10)
 assert len(grades.grade_table())
 assert main(["info"]) == 0
 """
-WEIGHTS = "el.load_pretrained('local')"
 
 
 def test_every_kind_of_file_is_read_in_another_locale(python):
     locale = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "POSIX"}
-    python(START + WIDGETS + DATA + WEIGHTS, options=["-X", "warn_default_encoding"], **locale)
+    python(START + WIDGETS + DATA, options=["-X", "warn_default_encoding"], **locale)
 
 
 def test_no_call_leaves_the_encoding_open():

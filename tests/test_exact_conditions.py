@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 
 import numpy as np
@@ -103,9 +104,15 @@ def by_grid(study, group, n=61, reach=7.5):
     return total + np.log((u[1] - u[0]) ** 3 * np.sqrt(cov[0, 0]) * rest[0] * rest[1])
 
 
-@pytest.mark.parametrize("share", [0.5, 0.9, 1.0])
+QUICK = ((10, 0.5), (10, 1.0), (60, 0.9), (300, 0.5), (3000, 0.9))
+
+
 @pytest.mark.parametrize(
-    "n_trials", [10, 60, 300, 3000, pytest.param(10_000, marks=pytest.mark.slow)]
+    ("n_trials", "share"),
+    [
+        pytest.param(*pair, marks=() if pair in QUICK else pytest.mark.slow)
+        for pair in itertools.product((10, 60, 300, 3000, 10_000), (0.5, 0.9, 1.0))
+    ],
 )
 def test_likelihood_is_right(n_trials, share):
     for study, group in persons(3, n_trials, 3, share):

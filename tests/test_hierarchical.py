@@ -473,7 +473,7 @@ def test_a_model_of_ones_own_is_trained_composed_and_checked(tmp_path):
     options = {"out": tmp_path, "network": network, "n_quality": 10}
     local = replace(settings, group_sizes=(1,))
     el.train(SCHOOLS, "local", settings=local, **options)
-    groups = replace(settings, batch_size=32, group_sizes=(20, 5))
+    groups = replace(settings, batch_size=32, group_sizes=(20,))
     workflow = el.train(SCHOOLS, "global", settings=groups, **options)
     study = el.simulate(SCHOOLS, 40, 20, seed=2)
     draws = el.compose(workflow, study, num_samples=100, seed=1)

@@ -274,7 +274,13 @@ def test_grades_of_a_model_tell_medians_and_tails(monkeypatch):
     assert row["right"] == pytest.approx(3 / 5)  # biases of 1.2 and 1.6 are not
 
 
-@pytest.mark.parametrize("name", ["ours, residuals of a mini-batch", "ours, reweighted"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("ours, residuals of a mini-batch", marks=pytest.mark.slow),
+        "ours, reweighted",
+    ],
+)
 def test_a_stored_composition_is_what_its_function_gives(name):
     settings, workshop = grades.CompositionSettings(), Workshop()
     rows = load_stored("compositions.json", settings)["rows"]
@@ -337,12 +343,12 @@ def test_exact_posterior_passed_simulation_based_calibration(model, n_subjects):
         assert stats.binomtest(inside, n_studies, 0.9).pvalue > 0.01 / len(names), name
 
 
+QUICK = (("EAM", 5), ("EAM", 100))
+
+
 @pytest.mark.parametrize(
     ("model", "n_subjects"),
-    [
-        pytest.param(*of, marks=[] if of[0] == "EAM" else pytest.mark.slow)
-        for of in grades.EXACT_SBC
-    ],
+    [pytest.param(*of, marks=[] if of in QUICK else pytest.mark.slow) for of in grades.EXACT_SBC],
 )
 def test_a_stored_rank_is_what_the_exact_posterior_gives(model, n_subjects):
     sbc = grades.exact_sbc(n_subjects, getattr(el, model))

@@ -39,15 +39,15 @@ def to_z(draws):
 # --- the score ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("t", [0.0, 0.02, 0.3, 0.7, 1.0])
+@pytest.mark.parametrize("t", [0.0, 0.3, 1.0])
 def test_the_score_of_every_group_is_the_networks_own(workflow, summaries, t):
     network, rng = workflow.inference_network, np.random.default_rng(1)
     sizes = (1, 30, 200)  # posteriors much wider and much narrower than those of five subjects
     trials = el.EAM.sample(1, sum(sizes), 30, seed=4)["sim_data"][0]
     more = summarize_groups(workflow, split_subjects(trials, sizes))
     groups = np.concatenate([summaries, more, np.zeros_like(more[:1])]).astype("float32")
-    x = rng.normal(size=(30, 7)).astype("float32")
-    index = np.tile(np.arange(len(groups)), (30, 1))
+    x = rng.normal(size=(10, 7)).astype("float32")
+    index = np.tile(np.arange(len(groups)), (10, 1))
 
     log_snr = network.noise_schedule.log_snr(t=keras.ops.convert_to_tensor(t), training=False)
     alpha, sigma = network.noise_schedule.get_alpha_sigma(log_snr_t=log_snr)
@@ -56,7 +56,7 @@ def test_the_score_of_every_group_is_the_networks_own(workflow, summaries, t):
     fast = np.asarray((alpha * clean - x[:, None]) / sigma**2)
 
     own = network.score(
-        np.repeat(x, len(groups), axis=0), time=t, conditions=np.tile(groups, (30, 1))
+        np.repeat(x, len(groups), axis=0), time=t, conditions=np.tile(groups, (10, 1))
     )
     own = np.reshape(own, fast.shape)
     # The score is (alpha clean - x) / sigma^2: a rounding of 1e-6 in what stands above the line.
@@ -64,8 +64,7 @@ def test_the_score_of_every_group_is_the_networks_own(workflow, summaries, t):
     np.testing.assert_allclose(fast, own, rtol=2e-5, atol=rounding)
 
 
-@pytest.mark.parametrize("n_points", [5, 2 * DRAWS + 1])
-@pytest.mark.parametrize("bridge", [(1.0, 1.0), (0.3, 0.05)])
+@pytest.mark.parametrize(("n_points", "bridge"), [(5, (1.0, 1.0)), (2 * DRAWS + 1, (0.3, 0.05))])
 def test_the_field_is_the_networks_own_composed_score(
     workflow, sampler, summaries, monkeypatch, n_points, bridge
 ):
@@ -112,10 +111,9 @@ def recorded_draw(monkeypatch, sampler, summaries, **settings):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"steps": 40},
         {"d0": 0.2, "d1": 1.0},
-        {"d0": 1.0, "d1": 0.01, "mini_batch_size": 12},
-        {"d0": 0.5, "d1": 0.1, "mini_batch_size": 23, "steps": 30},
+        {"d0": 1.0, "d1": 0.01, "mini_batch_size": 12},  # more groups a step than one block has
+        {"d0": 0.5, "d1": 0.1, "mini_batch_size": 23, "steps": 6},
         {"mini_batch_size": 1, "steps": 1},
     ],
     ids=str,
@@ -195,12 +193,12 @@ def test_a_single_group_is_the_networks_own_posterior(workflow, summaries):
     """400 draws each: standard errors of the difference are 7 % of an sd; 4.5 are allowed."""
     one = summaries[:1]
     ours = LiveSampler(workflow, 400).draw(
-        one, mini_batch_size=10, d0=1.0, d1=1.0, steps=100, seed=2
+        one, mini_batch_size=10, d0=1.0, d1=1.0, steps=50, seed=2
     )
     rows = np.repeat(one, 400, axis=0)
     noise = np.random.default_rng(3).normal(size=(400, 7)).astype("float32")
     network = workflow.inference_network
-    theirs = np.asarray(network(noise, rows, inverse=True, method="euler_maruyama", steps=100))
+    theirs = np.asarray(network(noise, rows, inverse=True, method="euler_maruyama", steps=50))
     z, sd = to_z(ours), theirs.std(axis=0)
     np.testing.assert_allclose((z.mean(axis=0) - theirs.mean(axis=0)) / sd, 0.0, atol=0.32)
     np.testing.assert_allclose(np.log(z.std(axis=0) / sd), 0.0, atol=0.23)
