@@ -42,10 +42,14 @@ def site(chromium_program: str, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return build_book(SOURCE, tmp_path_factory.mktemp("small") / "book")
 
 
-@pytest.fixture(params=["http", "file"])
+# Where it matters; what is only looked at on an open page is the same at both.
+served_and_on_disk = pytest.mark.parametrize("address", ["http", "file"], indirect=True)
+
+
+@pytest.fixture
 def address(request: pytest.FixtureRequest, chromium, site: Path) -> Iterator[str]:
-    """Where the small book is: served below a path, as a project's pages are, and on disk."""
-    if request.param == "file":
+    """Where the small book is: on disk, or served below a path, as a project's pages are."""
+    if getattr(request, "param", "file") == "file":
         yield f"{site.as_uri()}/"
     else:
         with serve(site.parent) as server:

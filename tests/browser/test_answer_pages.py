@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from conftest import served_and_on_disk
 
 from eamlab_book.exercises import check
 
@@ -12,6 +13,7 @@ pytestmark = pytest.mark.browser
 NAME = "book/01_chapter.html"
 
 
+@served_and_on_disk
 def test_answers_are_judged_kept_saved_and_forgotten(visit):
     page = visit(NAME, viewport={"width": 390, "height": 844})
     said = page.locator("#ex-1-1 [role=status]")

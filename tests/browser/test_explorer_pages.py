@@ -7,6 +7,7 @@ import statistics
 import numpy as np
 import psutil
 import pytest
+from conftest import served_and_on_disk
 from tasks import TASK_MS, tasks_ms
 
 import eamlab as el
@@ -21,9 +22,6 @@ FEW = "#composition.n_subjects=10&composition.steps=10"  # answered in a moment
 MOVES_MS = 50
 ANSWER_MS = 120_000  # perhaps on a busy machine
 Z = 4.5  # a comparison of two right samplers fails with probability 7e-6
-
-# Served or not, what is done on an open page is the same: tests of nothing else take one address.
-from_a_folder = pytest.mark.parametrize("address", ["file"], indirect=True)
 
 LABEL = "(box) => box.querySelector('svg[role=img]').getAttribute('aria-label')"
 PICTURE = "(box) => box.querySelector('svg[role=img]').innerHTML"
@@ -94,13 +92,14 @@ ALONE = r": ([−\d.]+), sd ([\d.]*\d)"
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("address", "settings"),
     [
-        Settings("gaussian", 200, "auto"),
-        Settings("sum", 50, 7, 3, 0.6, 0.3, 50),
-        pytest.param(SCENES["5 groups of 100"], marks=pytest.mark.slow),
+        ("http", Settings("gaussian", 200, "auto")),
+        ("file", Settings("sum", 50, 7, 3, 0.6, 0.3, 50)),
+        pytest.param("http", SCENES["5 groups of 100"], marks=pytest.mark.slow),
     ],
     ids=["one group", "uneven groups", "ten thousand"],
+    indirect=["address"],
 )
 def test_the_page_draws_what_python_draws(visit, address, settings):
     """`visit` fails the test where anything is asked of the network or reported as an error."""
@@ -125,7 +124,6 @@ def key(n_subjects: int) -> tuple[list[float], list[float]]:
     return stored["mean"], stored["sd"]
 
 
-@from_a_folder
 def test_a_number_of_subjects_without_a_key_is_drawn_without_gray(visit):
     link = "#composition.n_subjects=37&composition.method=gaussian&composition.group_size=auto"
     box = boxes(visit(PAGE + link), "composition")[0]
@@ -155,7 +153,6 @@ def test_a_new_study_is_another_and_never_passes_for_the_first(visit, address):
     assert answered(box) == first
 
 
-@from_a_folder
 def test_a_moved_slider_ends_what_was_being_drawn(visit):
     long = "#composition.n_subjects=1000&composition.method=gaussian"
     box = boxes(visit(PAGE + long), "composition")[0]
@@ -169,7 +166,6 @@ def test_a_moved_slider_ends_what_was_being_drawn(visit):
     assert box.locator(".eam-picture.eam-former").count() == 0
 
 
-@from_a_folder
 def test_draws_do_not_depend_on_what_else_the_page_draws(visit):
     same = {"n_subjects": 100, "group_size": 5, "d0": 1, "d1": 1, "steps": 30}
     links = [f"{key}.{k}={v}" for key in ("composition", "composition2") for k, v in same.items()]
@@ -181,7 +177,6 @@ def test_draws_do_not_depend_on_what_else_the_page_draws(visit):
     assert answered(one) != answered(two)
 
 
-@from_a_folder
 def test_every_slider_of_the_film_changes_the_picture(visit):
     box = boxes(visit(PAGE), "film")[0]
     for slider in FILM:
@@ -203,7 +198,6 @@ def test_the_fallback_goes_and_the_caption_says_whose_answer_one_sees(visit):
     assert explorer.locator(".eam-tag").inner_text() == "live"
 
 
-@from_a_folder
 def test_a_page_answers_a_slider_within_fifty_milliseconds(visit):
     page = visit(PAGE)
     times = []
@@ -214,7 +208,6 @@ def test_a_page_answers_a_slider_within_fifty_milliseconds(visit):
     assert statistics.quantiles(times, n=20)[-1] <= MOVES_MS
 
 
-@from_a_folder
 @pytest.mark.slow
 def test_no_task_holds_the_page_up_while_it_draws(visit):
     page = visit(f"{PAGE}#composition.n_subjects=1000&composition.method=gaussian")
@@ -246,7 +239,6 @@ DRAWN_SD = """
 """
 
 
-@from_a_folder
 def test_a_curve_is_as_wide_as_is_said(visit):
     """A few draws far out make a posterior wide, and have to be drawn, too."""
     page = visit(f"{PAGE}#composition.n_subjects=20&composition.steps=50")
@@ -259,6 +251,7 @@ def test_a_curve_is_as_wide_as_is_said(visit):
 # --- links, scenes, what is hidden ----------------------------------------------------------------
 
 
+@served_and_on_disk
 def test_a_link_holds_every_widget_and_reset_lets_go(visit, address):
     page = visit(PAGE + FEW)
     box, film = boxes(page, "composition")[0], boxes(page, "film")[0]
@@ -276,31 +269,25 @@ def test_a_link_holds_every_widget_and_reset_lets_go(visit, address):
     assert film.locator("input[name=frame]").input_value() == "0"
 
 
-@pytest.mark.parametrize(
-    ("link", "said"),
-    [
-        ("composition.d0=7", "d0 = 7 is not between"),
-        ("composition.method=magic", "method = magic is not one of its choices"),
-        ("film.n_subjects=7", "n_subjects = 7 is not on its slider"),
-        ("film.speed=7", "there is no speed"),
-    ],
-)
-def test_a_link_that_cannot_be_followed_is_said(visit, link, said):
-    page = visit(f"{PAGE}#{link}")
-    boxes(page, "film")
-    assert page.locator(".eam-links .eam-status", has_text=said).count() == 1
-
-
-def test_another_link_on_the_same_page_is_followed(visit):
-    page = visit(PAGE)
+def test_a_link_that_cannot_be_followed_is_said_and_another_one_is_followed(visit):
+    page = visit(f"{PAGE}#composition.d0=7")
     box = boxes(page, "composition")[0]
+    for link, said in {
+        "composition.d0=7": "d0 = 7 is not between",
+        "composition.method=magic": "method = magic is not one of its choices",
+        "film.n_subjects=7": "n_subjects = 7 is not on its slider",
+        "film.speed=7": "there is no speed",
+    }.items():
+        page.evaluate("(link) => { location.hash = link; }", link)
+        said = page.locator(".eam-links .eam-status", has_text=said)
+        said.wait_for()
+        assert said.count() == 1
     page.evaluate("location.hash = '#composition.n_subjects=20&composition.steps=10'")
     assert "20 subjects" in answered(box)
     page.evaluate("location.hash = '#widgets'")  # a section, and no link of ours
     assert "20 subjects" in box.evaluate(CAPTION)
 
 
-@from_a_folder
 def test_a_scene_sets_all_sliders(visit):
     page = visit(PAGE + FEW)
     box = boxes(page, "composition")[0]
@@ -319,7 +306,6 @@ def test_a_scene_sets_all_sliders(visit):
         assert pressed == [name]
 
 
-@from_a_folder
 def test_the_exact_answer_can_be_hidden(visit):
     box = boxes(visit(PAGE + FEW), "composition")[0]
     label = answered(box)
@@ -331,7 +317,6 @@ def test_the_exact_answer_can_be_hidden(visit):
     assert box.evaluate(LABEL) == label
 
 
-@from_a_folder
 def test_the_keyboard_moves_sliders_and_they_have_names(visit):
     page = visit(PAGE)
     box = boxes(page, "composition")[0]
@@ -356,7 +341,6 @@ CAPTIONS = """
 """
 
 
-@from_a_folder
 def test_no_position_of_a_slider_changes_nothing(visit):
     """A mini-batch larger than the number of groups, a group larger than the study."""
     box = boxes(visit(PAGE), "composition")[0]
@@ -382,7 +366,6 @@ DRAWN = """
 """
 
 
-@from_a_folder
 @pytest.mark.slow
 def test_a_posterior_that_flies_away_is_seen(visit):
     """Every panel holds a blue curve of some height, and the caption says how far it is off."""
@@ -396,7 +379,6 @@ def test_a_posterior_that_flies_away_is_seen(visit):
     assert "times too wide" in box.evaluate(CAPTION)
 
 
-@from_a_folder
 def test_an_answer_is_announced_when_it_is_there(visit):
     page = visit(PAGE + FEW)
     box = boxes(page, "composition")[0]
@@ -409,6 +391,7 @@ def test_an_answer_is_announced_when_it_is_there(visit):
     assert heard.text_content() == box.locator(".eam-caption").text_content()
 
 
+@served_and_on_disk
 def test_on_the_way_back_sliders_and_picture_agree(visit, address):
     page = visit(PAGE)
     box = boxes(page, "composition")[0]
@@ -424,7 +407,6 @@ def test_on_the_way_back_sliders_and_picture_agree(visit, address):
     assert box.get_by_label("multiplying Gaussians").is_checked() == ("multiplied" in caption)
 
 
-@from_a_folder
 def test_a_swipe_that_begins_on_a_slider_only_scrolls(visit):
     screen = {"width": 390, "height": 844}
     page = visit(PAGE + FEW, viewport=screen, has_touch=True, is_mobile=True)
@@ -446,7 +428,6 @@ def test_a_swipe_that_begins_on_a_slider_only_scrolls(visit):
     assert (slider.input_value(), box.evaluate(LABEL)) == (before, label)
 
 
-@from_a_folder
 def test_the_film_plays(visit):
     page = visit(PAGE)
     box = boxes(page, "film")[0]
@@ -460,6 +441,7 @@ def test_the_film_plays(visit):
     box.get_by_role("button", name="Play").wait_for()
 
 
+DRAWN_AGAIN = "() => new Promise((go) => requestAnimationFrame(() => requestAnimationFrame(go)))"
 # How far the symbol of each panel is from its name.
 GAPS = """
 (box) => {
@@ -471,17 +453,13 @@ GAPS = """
 """
 
 
-@from_a_folder
-@pytest.mark.parametrize("width", [340, 390, 820, 1366])
-def test_names_stand_beside_their_symbols(visit, width):
-    box = boxes(visit(PAGE + FEW, viewport={"width": width, "height": 844}), "composition")[0]
-    gaps = box.evaluate(GAPS)
-    assert len(gaps) == 7 and min(gaps) > 1
-
-
-@from_a_folder
-def test_a_phone_shows_all_of_it(visit):
-    page = visit(PAGE, viewport={"width": 390, "height": 844})
+def test_a_phone_shows_all_of_it_and_names_stand_beside_their_symbols(visit):
+    page = visit(PAGE + FEW, viewport={"width": 390, "height": 844})
+    for width in (340, 820, 1366, 390):
+        page.set_viewport_size({"width": width, "height": 844})
+        page.evaluate(DRAWN_AGAIN)
+        gaps = boxes(page, "composition")[0].evaluate(GAPS)
+        assert len(gaps) == 7 and min(gaps) > 1
     for box in boxes(page, "composition") + boxes(page, "film"):
         # In one step: the picture is another one with every draw that arrives.
         right, left, edge = box.evaluate(EDGES)

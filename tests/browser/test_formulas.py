@@ -1,6 +1,7 @@
 """Formulas are typeset from the book's own files, wherever the page is and however it is opened."""
 
 import pytest
+from conftest import served_and_on_disk
 
 pytestmark = pytest.mark.browser
 
@@ -19,6 +20,7 @@ UNTOUCHED = '() => document.querySelectorAll(".math:not(:has(.katex)), .katex-er
 OVERFLOW = "() => document.scrollingElement.scrollWidth - window.innerWidth"
 
 
+@served_and_on_disk
 @pytest.mark.parametrize("name", PAGES)
 def test_formulas_are_typeset_and_readable_aloud(visit, name):
     page = visit(name)

@@ -79,15 +79,13 @@ def test_cell_that_raises_fails_the_test(run_notebook):
         run_notebook("raise ValueError('no such study')")
 
 
-def test_kernels_end_on_request(lab):
-    lab.start_kernel()
-    assert len(lab.kernels()) == 1
-    lab.end_kernels()
-    assert lab.kernels() == []
-
-
+@pytest.mark.slow  # of the tests' own server
 def test_server_and_kernels_are_gone_afterwards(tmp_path):
     with jupyterlab(tmp_path, tmp_path / "home") as server:
+        server.start_kernel()
+        assert len(server.kernels()) == 1
+        server.end_kernels()
+        assert server.kernels() == []
         server.start_kernel()
         started = server.kernels()
         assert len(started) == 1

@@ -26,11 +26,18 @@ MOST = {"book/index.html": 1_700_000, "book/part/widgets.html": 2_460_000}
 
 def test_what_is_cut_on_a_phone_fades_at_the_cut(visit):
     page = visit(WIDE, **PHONE)
+    right = "() => Math.max(...[...document.querySelectorAll('span.math .katex-base')]"
+    right += ".map((part) => part.getBoundingClientRect().right))"
+    assert 100 < page.evaluate(right) <= 390  # some formulas, and none in a line is wider
     cut = page.evaluate(CUT)
     for kind in ("katex-display", "output"):
         assert any(kind in name for name, _ in cut)
     assert len(cut) >= 3  # and code
     assert all("more-after" in name and "gradient" in mask for name, mask in cut), cut
+    # What was scrolled to its end fades at its beginning.
+    box = page.locator(".katex-display.more-after")
+    box.evaluate("(box) => box.scrollTo({ left: box.scrollWidth, behavior: 'instant' })")
+    page.wait_for_selector(".katex-display.more-before:not(.more-after)")
 
 
 def test_a_table_takes_the_room_of_a_very_wide_screen(visit):
@@ -38,20 +45,6 @@ def test_a_table_takes_the_room_of_a_very_wide_screen(visit):
     table = page.locator(".cell_output .text_html", has=page.locator("table")).first
     shown, needed = table.evaluate("(box) => [box.clientWidth, box.scrollWidth]")
     assert 50 * 16 < needed <= shown  # wider than the text
-
-
-def test_what_was_scrolled_to_its_end_fades_at_its_beginning(visit):
-    page = visit(WIDE, **PHONE)
-    box = page.locator(".katex-display.more-after")
-    box.evaluate("(box) => box.scrollTo({ left: box.scrollWidth, behavior: 'instant' })")
-    page.wait_for_selector(".katex-display.more-before:not(.more-after)")
-
-
-def test_no_formula_in_a_line_is_wider_than_a_phone(visit):
-    page = visit(WIDE, **PHONE)
-    right = "() => Math.max(...[...document.querySelectorAll('span.math .katex-base')]"
-    right += ".map((part) => part.getBoundingClientRect().right))"
-    assert 100 < page.evaluate(right) <= 390  # there are some
 
 
 def test_a_formula_scrolls_only_while_the_screen_is_too_narrow(visit):
@@ -69,7 +62,7 @@ def test_a_figure_opens_alone(visit):
     assert page.evaluate("() => document.images[0].naturalWidth") > 600
 
 
-def test_dark_pages_are_printed_dark_on_light(visit):
+def test_dark_pages_are_printed_dark_on_light_and_solutions_closed(visit):
     page = visit(WIDE, color_scheme="dark")
     ink, paper = page.evaluate(LIGHT, "body")
     assert ink > 0.7 and paper < 0.2
@@ -77,31 +70,28 @@ def test_dark_pages_are_printed_dark_on_light(visit):
         f"() => window.addEventListener('beforeprint', () => {{ window.printed = "
         f"['body', 'p', 'h1', 'div.highlight pre'].map({LIGHT}); }})"
     )
-    page.pdf()
-    printed = page.evaluate("() => window.printed")
-    assert all(ink < 0.45 and (paper > 0.9 or paper == 0) for ink, paper in printed), printed
-    assert page.evaluate(LIGHT, "body")[1] < 0.2
-
-
-def test_solutions_stay_closed_on_paper(visit):
-    page = visit(WIDE)
     page.evaluate(
         "() => window.addEventListener('beforeprint', () => { window.hidden = "
         "document.querySelectorAll('.solution.toggle-hidden').length; })"
     )
     page.pdf()
-    assert page.evaluate("() => window.hidden") == 1
+    assert page.evaluate("() => window.hidden") == 1  # solutions stay closed on paper
+    printed = page.evaluate("() => window.printed")
+    assert all(ink < 0.45 and (paper > 0.9 or paper == 0) for ink, paper in printed), printed
+    assert page.evaluate(LIGHT, "body")[1] < 0.2
 
 
-@pytest.mark.parametrize(("media", "width"), [("print", 1366), ("screen", 390)])
-def test_notes_of_the_margin_are_whole_where_there_is_none(visit, media, width):
-    page = visit(WIDE, viewport={"width": width, "height": 768})
-    page.emulate_media(media=media)
-    note, text = page.evaluate(
-        "() => ['aside.margin', '.bd-article p'].map((part) => "
-        "document.querySelector(part).getBoundingClientRect()).map((box) => [box.left, box.right])"
-    )
-    assert note == pytest.approx(text, abs=1)
+def test_notes_of_the_margin_are_whole_where_there_is_none(visit):
+    page = visit(WIDE)
+    for media, width in (("print", 1366), ("screen", 390)):
+        page.set_viewport_size({"width": width, "height": 768})
+        page.emulate_media(media=media)
+        note, text = page.evaluate(
+            "() => ['aside.margin', '.bd-article p']"
+            ".map((part) => document.querySelector(part).getBoundingClientRect())"
+            ".map((box) => [box.left, box.right])"
+        )
+        assert note == pytest.approx(text, abs=1), media
 
 
 def test_pictures_of_widgets_fit_the_paper(visit):
@@ -126,8 +116,15 @@ def test_one_click_opens_a_solution(visit):
     assert page.locator(".solution details").count() == 0
 
 
-def test_the_keyboard_is_seen_on_a_folded_solution(visit):
+def test_icons_are_there_and_the_keyboard_is_seen_on_a_folded_solution(visit):
     page = visit(WIDE)
+    icons = page.evaluate(
+        "() => [...document.querySelectorAll('svg.svg-inline--fa')]"
+        ".map((icon) => [icon.dataset.icon, icon.querySelectorAll('path').length])"
+    )
+    # One that is unknown becomes a question mark of several outlines.
+    assert len(icons) >= 5 and all(outlines == 1 for _, outlines in icons), icons
+    assert page.locator("i[class*=fa-]").count() == 0
     button = page.locator(".solution button.toggle-button")
     for _ in range(200):
         page.keyboard.press("Tab")
@@ -142,17 +139,6 @@ def test_search_quotes_text(visit):
     quote = page.locator("#search-results .context").inner_text()
     assert "ends with a comma" in quote
     assert "\\" not in quote and "Contents" not in quote
-
-
-def test_icons_that_pages_show_are_there(visit):
-    page = visit(WIDE)
-    icons = page.evaluate(
-        "() => [...document.querySelectorAll('svg.svg-inline--fa')]"
-        ".map((icon) => [icon.dataset.icon, icon.querySelectorAll('path').length])"
-    )
-    # One that is unknown becomes a question mark of several outlines.
-    assert len(icons) >= 5 and all(outlines == 1 for _, outlines in icons), icons
-    assert page.locator("i[class*=fa-]").count() == 0
 
 
 @pytest.mark.parametrize("name", MOST)

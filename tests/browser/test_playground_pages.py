@@ -102,7 +102,7 @@ def stop(widgets, name: str, slider: str, value: float) -> int:
 
 def test_density_is_the_librarys(page):
     rng = np.random.default_rng(1)
-    n = 4000
+    n = 1000
     subject = {
         "nu": rng.uniform(-8, 8, n),
         "alpha": np.exp(rng.uniform(-2, 2, n)),
@@ -176,9 +176,14 @@ WALKS = """
 """
 
 
-@pytest.mark.parametrize("scheme", ["euler-maruyama", "euler-maruyama-corrected"])
 @pytest.mark.parametrize(
-    "one", [(1.0, 1.0, 0.5), (-2.0, 1.6, 0.7), (0.0, 2.2, 0.5)], ids=["base", "down", "slow"]
+    ("one", "scheme"),
+    [
+        ((-2.0, 1.6, 0.7), "euler-maruyama"),
+        ((1.0, 1.0, 0.5), "euler-maruyama-corrected"),
+        ((0.0, 2.2, 0.5), "euler-maruyama-corrected"),
+    ],
+    ids=["down", "base", "slow"],
 )
 def test_walks_have_the_laws_of_the_librarys(page, one, scheme):
     subject = dict(zip(("nu", "alpha", "beta"), one, strict=True))
@@ -310,32 +315,32 @@ def test_a_toy_that_diverges_says_so_and_keeps_its_picture(fresh):
 # ------------------------------------------------------------------------------- the controls
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_slider_changes_the_picture(fresh, name):
-    sliders = fresh.locator(f"#{name} input[type=range]")
-    names = [s.get_attribute("name") for s in sliders.all()]
-    assert len(names) == {"decision": 5, "population": 7, "toy": 5}[name]
-    picture = fresh.locator(f"#{name} svg[role=img]")
-    label, drawn, seen = done(fresh, name), picture.inner_html(), set()
-    for slider in names:
-        start = int(fresh.locator(f"#{name} input[name={slider}]").input_value())
-        seen.add(move(fresh, name, **{slider: -1 if start == 0 else 0}))
-        assert picture.inner_html() != drawn, slider
-        assert move(fresh, name, **{slider: start}) == label, slider
-    assert len(seen | {label}) == len(names) + 1
+def test_every_slider_changes_the_picture(fresh):
+    for name in NAMES:
+        sliders = fresh.locator(f"#{name} input[type=range]")
+        names = [s.get_attribute("name") for s in sliders.all()]
+        assert len(names) == {"decision": 5, "population": 7, "toy": 5}[name]
+        picture = fresh.locator(f"#{name} svg[role=img]")
+        label, drawn, seen = done(fresh, name), picture.inner_html(), set()
+        for slider in names:
+            start = int(fresh.locator(f"#{name} input[name={slider}]").input_value())
+            seen.add(move(fresh, name, **{slider: -1 if start == 0 else 0}))
+            assert picture.inner_html() != drawn, slider
+            assert move(fresh, name, **{slider: start}) == label, slider
+        assert len(seen | {label}) == len(names) + 1
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_buttons_and_choices_change_the_picture(fresh, name):
-    buttons = f"#{name} button:not(.eam-links *)"  # those copy the picture's address
-    clickable = fresh.locator(f"{buttons}, #{name} input[type=radio]:not(:checked)")
-    for i in range(clickable.count()):
-        before = fresh.locator(f"#{name} svg[role=img]").inner_html()
-        fresh.locator(f"{buttons}, #{name} input[type=radio]").nth(i).click()
-        done(fresh, name)
-        changed = fresh.locator(f"#{name} svg[role=img]").inner_html() != before
-        node = fresh.locator(f"{buttons}, #{name} input[type=radio]").nth(i)
-        assert changed or node.get_attribute("type") == "radio"
+def test_buttons_and_choices_change_the_picture(fresh):
+    for name in NAMES:
+        buttons = f"#{name} button:not(.eam-links *)"  # those copy the picture's address
+        clickable = fresh.locator(f"{buttons}, #{name} input[type=radio]:not(:checked)")
+        for i in range(clickable.count()):
+            before = fresh.locator(f"#{name} svg[role=img]").inner_html()
+            fresh.locator(f"{buttons}, #{name} input[type=radio]").nth(i).click()
+            done(fresh, name)
+            changed = fresh.locator(f"#{name} svg[role=img]").inner_html() != before
+            node = fresh.locator(f"{buttons}, #{name} input[type=radio]").nth(i)
+            assert changed or node.get_attribute("type") == "radio"
 
 
 def test_a_population_from_the_prior_moves_every_slider_within_its_range(fresh, widgets):
@@ -360,15 +365,15 @@ def test_a_population_from_the_prior_moves_every_slider_within_its_range(fresh, 
     assert np.abs(z).max() <= 2.5 + 1e-6 and abs(z.mean()) < 0.23 and abs(z.std() - 0.95) < 0.16
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_same_page_shows_the_same_picture(fresh, name):
-    before = fresh.locator(f"#{name} svg[role=img]").inner_html()
+def test_the_same_page_shows_the_same_picture(fresh):
+    def shown(name):
+        done(fresh, name)
+        picture = fresh.locator(f"#{name} svg[role=img]").inner_html()
+        return picture.replace("eam-people-2", "eam-people-1")
+
+    before = [shown(name) for name in NAMES]
     fresh.reload()
-    done(fresh, name)
-    again = fresh.locator(f"#{name} svg[role=img]").inner_html()
-    assert again.replace("eam-people-2", "eam-people-1") == before.replace(
-        "eam-people-2", "eam-people-1"
-    )
+    assert [shown(name) for name in NAMES] == before
 
 
 def test_sliders_work_by_keyboard(fresh):
@@ -379,30 +384,30 @@ def test_sliders_work_by_keyboard(fresh):
     assert "nu = 1.00" in before and "nu = 1.10" in label
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_slider_gets_its_picture_in_time(fresh, name, record_property):
+def test_a_slider_gets_its_picture_in_time(fresh, record_property):
     """From the input event to the picture laid out, anywhere on any slider."""
-    rng = np.random.default_rng(1)
-    sliders = fresh.locator(f"#{name} input[type=range]").all()
-    names = [(s.get_attribute("name"), int(s.get_attribute("max"))) for s in sliders]
-    times = []
-    for _ in range(60):
-        slider, most = names[rng.integers(len(names))]
-        times.append(fresh.evaluate(MOVE, [name, slider, int(rng.integers(most + 1))])["ms"])
-    record_property("p95_ms", float(np.quantile(times, 0.95)))
-    # The aim is MOVES_MS, met on a free machine; three times as much where others compute as well.
-    assert np.quantile(times, 0.95) < 3 * MOVES_MS, np.round(np.sort(times)[-6:])
+    for name in NAMES:
+        rng = np.random.default_rng(1)
+        sliders = fresh.locator(f"#{name} input[type=range]").all()
+        names = [(s.get_attribute("name"), int(s.get_attribute("max"))) for s in sliders]
+        times = []
+        for _ in range(60):
+            slider, most = names[rng.integers(len(names))]
+            times.append(fresh.evaluate(MOVE, [name, slider, int(rng.integers(most + 1))])["ms"])
+        record_property(f"{name}_p95_ms", float(np.quantile(times, 0.95)))
+        # The aim is MOVES_MS, met on a free machine; thrice as much where others compute, too.
+        assert np.quantile(times, 0.95) < 3 * MOVES_MS, np.round(np.sort(times)[-6:])
 
 
-@pytest.mark.parametrize("width", [390, 900])
-def test_pictures_fit_the_page(fresh, width):
-    fresh.set_viewport_size({"width": width, "height": 800})
-    fresh.wait_for_function(
-        "(most) => [...document.querySelectorAll('svg[role=img]')].every("
-        "(svg) => svg.getBoundingClientRect().right < most)",
-        arg=width,
-    )
-    assert fresh.evaluate("document.scrollingElement.scrollWidth") <= width
+def test_pictures_fit_the_page(fresh):
+    for width in (900, 390):
+        fresh.set_viewport_size({"width": width, "height": 800})
+        fresh.wait_for_function(
+            "(most) => [...document.querySelectorAll('svg[role=img]')].every("
+            "(svg) => svg.getBoundingClientRect().right < most)",
+            arg=width,
+        )
+        assert fresh.evaluate("document.scrollingElement.scrollWidth") <= width
     texts = "() => [...document.querySelectorAll('svg[role=img] text')].map((t) => t.textContent)"
     assert not [t for t in fresh.evaluate(texts) if "undefined" in t or "NaN" in t]
     paths = "() => [...document.querySelectorAll('svg path')].map((p) => p.getAttribute('d'))"
