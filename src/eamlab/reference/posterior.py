@@ -26,6 +26,7 @@ from eamlab.reference.samplers import (
     chains_from_draws,
     chains_from_prior,
     cholesky_factor,
+    flattened,
     importance_sample,
     laplace,
     max_r_hat,
@@ -39,7 +40,7 @@ from eamlab.reference.tables import Domain, build_tables
 from eamlab.study import Study, as_study, told_ids
 
 # Above so many subjects, so many of them show first where the posterior lies.
-_MOST_AT_ONCE, _SCOUTS = 60, 40
+_MOST_AT_ONCE, _SCOUTS, _SCOUT_DRAWS = 60, 40, 500
 _R_HAT_LIMIT = 1.02
 # Share of a subject's integral in doubt (at the edges of its nodes, or between nodes too far apart)
 # above which the subject is reported; the integral's own error is about a tenth of it.
@@ -232,14 +233,25 @@ def _scouted(
     count = min(_SCOUTS, len(subjects))
     some = [subjects[j] for j in rng.choice(len(subjects), count, replace=False)]
     scout = likelihood_of(some, model, domain_of(model), shift, progress)
-    chains = chains_from_prior(scout, rng, progress)
-    chains.adapt((300, 300, 500))
-    states = chains.run(1500, "scouting")[:, :, :-1]
-    some_draws = states.reshape(-1, states.shape[-1])
-    mean, cov = some_draws.mean(axis=0), np.cov(some_draws.T)
+    draws, weights, _ = _around_the_mode(scout, None, _SCOUT_DRAWS, rng)
+    flat = flattened(weights, 100.0)
+    mean, cov = flat @ draws, np.cov(draws.T, aweights=flat)
     domain = domain_of(model).around(mean, np.sqrt(np.diag(cov)))
     likelihood = likelihood_of(subjects, model, domain, shift, progress)
     return likelihood, (mean, cholesky_factor(cov * count / len(subjects)))
+
+
+def _around_the_mode(
+    likelihood: Likelihood,
+    start: tuple[FloatArray, FloatArray] | None,
+    n: int,
+    rng: np.random.Generator,
+) -> tuple[FloatArray, FloatArray, float]:
+    """Importance sample as from `importance_sample`; start at the best of many prior draws."""
+    if start is None:
+        etas, log_lik, weights = prior_draws(likelihood, rng)
+        start = etas[log_lik.argmax()], cholesky_factor(np.cov(etas.T, aweights=weights))
+    return importance_sample(likelihood, *laplace(likelihood.log_posterior, *start), n, rng)
 
 
 def _draw(
@@ -253,12 +265,8 @@ def _draw(
     """Importance sampling, or chains if asked for or if the weights fail."""
     chains = None
     if method == "auto":
-        if start is None:
-            etas, log_lik, weights = prior_draws(likelihood, rng)
-            start = etas[log_lik.argmax()], cholesky_factor(np.cov(etas.T, aweights=weights))
-        x, factor = laplace(likelihood.log_posterior, *start)
         n = max(1500, int(1.5 * num_samples))
-        draws, weights, k_hat = importance_sample(likelihood, x, factor, n, rng)
+        draws, weights, k_hat = _around_the_mode(likelihood, start, n, rng)
         ess = float(1.0 / np.sum(weights**2))
         if k_hat < 0.7 and ess > 0.1 * n:
             return Sample(draws, weights, ess, "importance", {"pareto_k": k_hat})

@@ -97,7 +97,7 @@ def prior_draws(
     log_lik = np.where(np.isfinite(log_lik), log_lik, -np.inf)
     if not np.isfinite(log_lik).any():
         raise ValueError("study: no draw from the prior gives these data a positive likelihood.")
-    return etas, log_lik, _tempered_weights(log_lik, 40.0)
+    return etas, log_lik, _tempered(log_lik, 40.0)
 
 
 def chains_from_draws(
@@ -108,7 +108,7 @@ def chains_from_draws(
     progress: bool | None,
 ) -> Chains:
     """Chains that start from an importance sample that was not good enough."""
-    flat = _tempered_weights(np.log(np.maximum(weights, 1e-300)), 60.0)
+    flat = flattened(weights, 60.0)
     etas = draws[rng.choice(len(draws), N_CHAINS, p=flat)]
     states = _start_states(likelihood.prior, etas, likelihood(etas))
     factor = 0.8 * cholesky_factor(np.cov(draws.T, aweights=flat))
@@ -121,7 +121,12 @@ def _start_states(prior: GroupPrior, etas: FloatArray, log_lik: FloatArray) -> F
     return np.column_stack([etas, log_post])
 
 
-def _tempered_weights(log_lik: FloatArray, least: float) -> FloatArray:
+def flattened(weights: FloatArray, least: float) -> FloatArray:
+    """Weights whose effective number is at least `least`."""
+    return _tempered(np.log(np.maximum(weights, 1e-300)), least)
+
+
+def _tempered(log_lik: FloatArray, least: float) -> FloatArray:
     """Likelihood weights, flattened until their effective number is at least `least`."""
     power = 1.0
     while True:
@@ -285,7 +290,7 @@ def importance_sample(
         k_hat = float(array_stats.psislw(-np.log(np.maximum(weights, 1e-300)))[1])
         if 1.0 / np.sum(weights**2) > 0.35 * n and k_hat < 0.7:
             break
-        flat = _tempered_weights(np.log(np.maximum(weights, 1e-300)), 100.0)
+        flat = flattened(weights, 100.0)
         x = flat @ draws
         factor = cholesky_factor(np.cov(draws.T, aweights=flat))
     return draws, weights, k_hat
