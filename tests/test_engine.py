@@ -282,7 +282,8 @@ def gaussian_draws(monkeypatch, network, summaries, noise, steps) -> np.ndarray:
     with monkeypatch.context() as patch:
         same_noise(patch, noise)
         patch.setattr(ops, "fori_loop", eager_loop)
-        return np.asarray(gaussian._draw(network, summaries, levels, noise.shape[1], None))
+        draw, _ = gaussian._sampler.__wrapped__(network, noise.shape[1])
+        return np.asarray(draw.python_function(summaries, levels))
 
 
 def eager_loop(start, stop, body, value):

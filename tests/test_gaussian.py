@@ -69,10 +69,10 @@ def test_blocks_of_groups_give_the_same_draws(conditions, monkeypatch):
     model = network(residual=1.0)
     options = {"num_samples": 16, "steps": 6, "seed": 4}
     whole = sample_gaussian_composition(model, conditions, **options)
-    gaussian._compiled.cache_clear()
+    gaussian._sampler.cache_clear()
     monkeypatch.setattr(gaussian, "_ROWS", 16 * 4)  # four groups at a time: the last block has two
     blocks = sample_gaussian_composition(model, conditions, **options)
-    gaussian._compiled.cache_clear()
+    gaussian._sampler.cache_clear()
     np.testing.assert_allclose(whole, blocks, atol=1e-4)
 
 

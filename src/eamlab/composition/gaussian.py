@@ -71,42 +71,37 @@ def sample_gaussian_composition(
     ndarray (n_studies, num_samples, dim)
         Draws in the network's own coordinates (prior z-scores).
     """
-    draw, noise = _compiled(network, num_samples)
+    draw, noise = _sampler(network, num_samples)
     noise.state.assign(keras.random.SeedGenerator(seed).state)
     levels = np.linspace(*_LOG_SNR, steps).astype("float32")
     return np.stack([ops.convert_to_numpy(draw(study, levels)) for study in summaries])
 
 
 @lru_cache(_KEPT)
-def _compiled(network: Any, num_samples: int) -> tuple[Callable, keras.random.SeedGenerator]:
-    """Return the sampler and the generator of its noise."""
-    noise = keras.random.SeedGenerator(0)
+def _sampler(network: Any, num_samples: int) -> tuple[Callable, keras.random.SeedGenerator]:
+    """Return the compiled reverse diffusion of one study, and the generator of its noise."""
+    seed = keras.random.SeedGenerator(0)
 
     def draw(conditions: Tensor, levels: Tensor) -> Tensor:
-        return _draw(network, conditions, levels, num_samples, noise)
+        groups = _groups(network, ops.convert_to_tensor(conditions, dtype="float32"))
+        dim = groups.total.shape[-1]
 
-    return tf.function(draw, autograph=False), noise
+        def noise() -> Tensor:
+            return keras.random.normal((num_samples, dim), seed=seed)
 
+        def clean(x: Tensor, level: Tensor) -> Tensor:
+            pull, precision = _posterior_of_clean(network, groups, x, level)
+            return _normal(pull, precision, noise())
 
-def _draw(network: Any, conditions: Tensor, levels: Tensor, num_samples: int, seed: Any) -> Tensor:
-    conditions = ops.convert_to_tensor(conditions, dtype="float32")
-    groups = _groups(network, conditions)
-    dim = groups.total.shape[-1]
+        def step(i: Tensor, x: Tensor) -> Tensor:
+            return _renoise(x, clean(x, levels[i]), levels[i], levels[i + 1], noise())
 
-    def noise() -> Tensor:
-        return keras.random.normal((num_samples, dim), seed=seed)
+        guess = _normal(ops.broadcast_to(groups.pull, (num_samples, dim)), groups.total, noise())
+        signal, sigma = _alpha_sigma(levels[0])
+        x = ops.fori_loop(0, ops.shape(levels)[0] - 1, step, signal * guess + sigma * noise())
+        return clean(x, levels[-1])
 
-    def clean(x: Tensor, level: Tensor) -> Tensor:
-        pull, precision = _posterior_of_clean(network, groups, x, level)
-        return _normal(pull, precision, noise())
-
-    def step(i: Tensor, x: Tensor) -> Tensor:
-        return _renoise(x, clean(x, levels[i]), levels[i], levels[i + 1], noise())
-
-    guess = _normal(ops.broadcast_to(groups.pull, (num_samples, dim)), groups.total, noise())
-    signal, sigma = _alpha_sigma(levels[0])
-    x = ops.fori_loop(0, ops.shape(levels)[0] - 1, step, signal * guess + sigma * noise())
-    return clean(x, levels[-1])
+    return tf.function(draw, autograph=False), seed
 
 
 def _groups(network: Any, conditions: Tensor) -> _Groups:
