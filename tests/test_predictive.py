@@ -1,5 +1,7 @@
 """The predictive check: studies of the prior pass, odd populations and contaminated data do not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -250,6 +252,22 @@ def test_simulated_people_have_the_studys_numbers_of_trials():
     for data in predictive._simulated(EAM, values, counts, 3, rng, {}):
         found = np.sort((data[..., 1] > 0).sum(axis=-1), axis=-1)
         np.testing.assert_array_equal(found, np.tile([5, 17, 40], (len(data), 1)))
+
+
+def test_few_people_with_many_trials_do_not_cost_as_many_of_everybody():
+    counts, made, parts = np.array([5, 6, 7, 9, 12, 700]), [], 0
+
+    def simulate(parameters, n_trials, **options):
+        made.append(parameters["nu"].size * n_trials)
+        return EAM.simulate(parameters, n_trials, **options)
+
+    model, rng = replace(EAM, simulate=simulate), np.random.default_rng(2)
+    draws = model.prior.to_array(model.prior.sample(40, rng))
+    for data in predictive._simulated(model, draws, counts, 25, rng, {}):
+        trials = (data[..., 1] > 0).sum(axis=-1)
+        assert (np.sort(trials, axis=1) == counts).all()
+        parts += len(data)
+    assert parts == 40 and sum(made) < 1.1 * parts * counts.sum()
 
 
 def test_studies_are_simulated_from_draws_spread_over_all_that_are_given():

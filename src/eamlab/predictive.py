@@ -63,6 +63,7 @@ _DRAWS_LIMIT, _PRIOR_LIMIT, _FIT_LIMIT, _OUTLIER_LIMIT = 3.5, 4.0, 5.0, 3.75
 _PRIOR_SUBJECTS = 25
 _MOST_TRIALS = 12_000  # of a simulated study; bounds the time where people have many trials
 _TRIALS_AT_ONCE = 50_000
+_UNEVEN = 4  # times as many trials as people have, if all were given as many as one of them
 _FEWEST_TRIALS = 5
 _LEAST_IQR = 1e-3  # seconds; times rounded to milliseconds may coincide
 # Where outliers begin, in interquartile ranges below the first and above the third quartile, and
@@ -504,6 +505,7 @@ def _simulated(
     """
     n_subjects, n_trials = min(len(counts), max_subjects), int(counts.max())
     few = max(1, _TRIALS_AT_ONCE // (n_subjects * n_trials))
+    width = 2 if model.columns[:2] == DECISION else len(model.columns)
     # The simulator takes shared parameters as they are; all others are clipped below.
     shared = [name in model.shared for name in model.prior.names]
     low, high = (model.prior.means + s * _SHARED_REACH * model.prior.sds for s in (-1.0, 1.0))
@@ -514,10 +516,18 @@ def _simulated(
         with np.errstate(over="ignore"):  # wild draws overflow
             people = model.sample_people(group, n_subjects, rng)
         people = {k: np.clip(x, *model.person_range(k, _REACH)) for k, x in people.items()}
-        data = model.trials_of(group | people, n_trials, seed=rng, **options)
-        data = data[..., :2] if model.columns[:2] == DECISION else data
         kept = rng.choice(counts, n_subjects, replace=False)
-        data[:, np.arange(n_trials) >= kept[:, None]] = 0.0
+        # Where few people have many trials, those with similar numbers are simulated together.
+        uneven = n_subjects * n_trials > _UNEVEN * kept.sum()
+        alike = np.log2(kept).astype(int) if uneven else np.zeros_like(kept)
+        data = np.zeros((len(part), n_subjects, n_trials, width), dtype=np.float32)
+        for level in np.unique(alike):
+            who = np.flatnonzero(alike == level)
+            some = {k: x[:, who] for k, x in people.items()}
+            most = int(kept[who].max())
+            made = model.trials_of(group | some, most, seed=rng, **options)[..., :width]
+            there = np.arange(most)[:, None] < kept[who, None, None]
+            data[:, who, :most] = np.where(there, made, 0.0)
         yield data
 
 
