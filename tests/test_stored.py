@@ -17,6 +17,7 @@ from eamlab_book.widgets.film import load_films
 NAMES = sorted(path.name for path in stored_path("").glob("*.json"))
 NETWORKS = {
     "certificates.json": {"global"},
+    "certificates_J100000.json": {"global"},
     "compositions.json": {"global"},
     "films.json": {"global"},
     "grades.json": {"global", "global-pooled"},

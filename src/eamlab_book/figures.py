@@ -1042,7 +1042,7 @@ def certificate_figure(frame: Any) -> Figure:
     import matplotlib.pyplot as plt
 
     sizes = sorted(frame["J"].unique())
-    figure, axes = plt.subplots(1, len(sizes), figsize=(_WIDTH + 1, 2.8), squeeze=False)
+    figure, axes = plt.subplots(1, len(sizes), figsize=(_WIDTH + 1, 2.3), squeeze=False)
     for ax, n_subjects in zip(axes[0], sizes, strict=True):
         part = frame[frame["J"] == n_subjects]
         size = part[["true", "bias"]].abs().max(axis=1)
@@ -1057,6 +1057,7 @@ def certificate_figure(frame: Any) -> Figure:
         )  # fmt: skip
         ax.set(title=f"$J$ = {n_subjects:,}", xlim=(-reach, reach), ylim=(-reach, reach))
         ax.set_aspect("equal")
+        ax.tick_params(labelsize=7)
     figure.supxlabel("true bias, in exact sds", fontsize=10)
     axes[0, 0].set_ylabel("forecast")
     return figure

@@ -7,7 +7,8 @@ the tests that recompute some of them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -392,6 +393,9 @@ STRATIFIED = ModelKeySettings(
 """Studies in which no population is left out because it is rare, nor because its exact posterior
 takes long; certificates are graded on them."""
 
+LARGEST = replace(STRATIFIED, studies={100_000: 3})
+"""The largest studies with an exact posterior, from the same strata; the last is at a corner."""
+
 
 @dataclass(frozen=True)
 class ModelGradeSettings:
@@ -420,7 +424,7 @@ class CertificateSettings:
     """What made the certificates of the stratified studies, composed as recommended.
 
     ``n_studies`` are simulated and composed; ``scored``, or as many as have 60 groups, are for the
-    forecast by excess scores.
+    forecast by excess scores, which is left out where it is 0.
     """
 
     n_studies: int = 60
@@ -429,6 +433,13 @@ class CertificateSettings:
     num_samples: int = 200
     seed: int = 5_600_000
     keys: ModelKeySettings = STRATIFIED
+
+
+CERTIFICATES = {
+    "certificates": CertificateSettings(),
+    "certificates_J100000": CertificateSettings(n_studies=24, scored=0, keys=LARGEST),
+}
+"""What made the stored certificates, by name; of 100,000 people each takes some minutes."""
 
 
 def certificate_frame() -> pd.DataFrame:
@@ -443,10 +454,11 @@ def certificate_frame() -> pd.DataFrame:
         excess scores, ``score``, with its standard error ``score_se``; ``seconds`` and
         ``score_seconds`` per study.
     """
-    rows = load_stored("certificates.json", CertificateSettings())["rows"]
+    stored = (load_stored(f"{name}.json", of)["rows"] for name, of in CERTIFICATES.items())
     return pd.DataFrame(
         [
             {k: v for k, v in r.items() if k != "parameters"} | {"parameter": name} | values
+            for rows in stored
             for r in rows
             for name, values in r["parameters"].items()
         ]
@@ -493,7 +505,7 @@ def _held(frame: pd.DataFrame, forecast: str) -> float:
 
 
 def forecast_table() -> pd.DataFrame:
-    """Compare the two forecasts of `certificate_frame`, a row per J.
+    """Compare the two forecasts of `certificate_frame`, a row per J with both.
 
     Returns
     -------
@@ -504,7 +516,7 @@ def forecast_table() -> pd.DataFrame:
         seconds of the scores.
     """
     rows = {}
-    for n_subjects, part in certificate_frame().groupby("J"):
+    for n_subjects, part in certificate_frame().dropna(subset="score").groupby("J"):
         forecasts = {"compositions": "bias", "scores": "score"}
         left = {k: part[name] - part["true"] for k, name in forecasts.items()}
         rows[n_subjects] = (
@@ -657,13 +669,16 @@ def sbc_studies(settings: SBCSettings, *, model: Model | None = None) -> list[St
 
 
 _RAGGED = (10, 30, 60, 120, 300)
-
+_two = partial(SBCSettings, model="TWO_CONDITIONS", share="uneven")
 
 EXACT_SBC: dict[tuple[str, int], SBCSettings] = {
     ("EAM", 5): SBCSettings(),
     ("EAM", 100): SBCSettings(200, 100, seed=990_100),
     ("EAM", 1000): SBCSettings(100, 1000, seed=992_000),
     ("LABORATORY", 5): SBCSettings(300, 5, _RAGGED, 991_000, model="LABORATORY"),
+    ("LABORATORY", 30): SBCSettings(100, 30, _RAGGED * 6, 991_030, model="LABORATORY"),
+    ("TWO_CONDITIONS", 5): _two(300, 5, _RAGGED, 998_005),
+    ("TWO_CONDITIONS", 30): _two(100, 30, _RAGGED * 6, 998_030),
 }
 """Calibrations of the exact posterior, by the model's name and the number of subjects."""
 

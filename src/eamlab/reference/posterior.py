@@ -39,8 +39,9 @@ from eamlab.reference.subjects import boundary_shift, coordinates, has_condition
 from eamlab.reference.tables import Domain, build_tables
 from eamlab.study import Study, as_study, told_ids
 
-# Above so many subjects, so many of them show first where the posterior lies.
-_MOST_AT_ONCE, _SCOUTS, _SCOUT_DRAWS = 60, 40, 500
+# Above so many subjects some show first where the posterior lies: so many, or one in so many of the
+# largest studies, whose start would otherwise be a hundred sds away from their mode.
+_MOST_AT_ONCE, _SCOUTS, _ONE_OF, _SCOUT_DRAWS = 60, 40, 250, 500
 _R_HAT_LIMIT = 1.02
 # Share of a subject's integral in doubt (at the edges of its nodes, or between nodes too far apart)
 # above which the subject is reported; the integral's own error is about a tenth of it.
@@ -230,7 +231,7 @@ def _scouted(
     progress: bool | None,
 ) -> tuple[Likelihood, tuple[FloatArray, FloatArray]]:
     """Likelihood of a study, with tables made for where a few of its subjects point to."""
-    count = min(_SCOUTS, len(subjects))
+    count = min(max(_SCOUTS, len(subjects) // _ONE_OF), len(subjects))
     some = [subjects[j] for j in rng.choice(len(subjects), count, replace=False)]
     scout = likelihood_of(some, model, domain_of(model), shift, progress)
     draws, weights, _ = _around_the_mode(scout, None, _SCOUT_DRAWS, rng)

@@ -126,17 +126,19 @@ def grade_recipe(
 def make_certificates(workshop: Workshop, result: Result) -> dict[str, Any]:
     """Return what a certificate says of each stratified study, beside its grade."""
     settings: CertificateSettings = result.settings
-    one, quick = (workshop.remember(f, "global") for f in (certified, forecast_by_scores))
+    network, keys_of = result.needs
+    one, quick = (workshop.remember(f, network) for f in (certified, forecast_by_scores))
     rows = []
-    for key in tqdm(workshop.stored("keys", settings.keys)["rows"], "certificates"):
+    for key in tqdm(workshop.stored(keys_of, settings.keys)["rows"], "certificates"):
         n_studies = settings.keys.studies[key["J"]]
         # Others may come and go.
         only = replace(settings, keys=replace(settings.keys, studies={key["J"]: n_studies}))
-        row, scores = one(only, key), quick(only, key)
-        row["score_seconds"] = scores["seconds"]
-        for name, values in row["parameters"].items():
-            values |= scores["parameters"][name]
-        rows.append(row)
+        rows.append(one(only, key))
+        if settings.scored:
+            scores = quick(only, key)
+            rows[-1]["score_seconds"] = scores["seconds"]
+            for name, values in rows[-1]["parameters"].items():
+                values |= scores["parameters"][name]
     return {"rows": rows}
 
 

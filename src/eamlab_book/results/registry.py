@@ -11,12 +11,13 @@ from eamlab.model.model import Model
 from eamlab.workflows import MODELS, get_preset
 from eamlab_book.collapsing import COLLAPSING
 from eamlab_book.report_card import (
+    CERTIFICATES,
     COMPOSED_SBC,
     EXACT_SBC,
+    LARGEST,
     MODEL_GRADES,
     REAL,
     STRATIFIED,
-    CertificateSettings,
     ComparisonSettings,
     CompositionSettings,
     DiscretizationSettings,
@@ -140,8 +141,12 @@ RESULTS = (
     _stored("films", widgets.make_films, FilmSettings(), 20, "global", *_DEMOS[:3]),
     _stored("grades", grades.make_grades, GradeSettings(), 7200, "global", "global-pooled"),
     _stored("keys", models.make_model_keys, STRATIFIED, 6000),
-    _stored(
-        "certificates", grades.make_certificates, CertificateSettings(), 2400, "global", "keys"
+    _stored("keys_J100000", models.make_model_keys, LARGEST, 2400),
+    *(
+        _stored(name, grades.make_certificates, settings, 2400, "global", keys_of)
+        for (name, settings), keys_of in zip(
+            CERTIFICATES.items(), ("keys", "keys_J100000"), strict=True
+        )
     ),
     _stored(
         "compositions", grades.make_compositions, CompositionSettings(), 1200, "global", "grades"
