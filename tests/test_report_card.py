@@ -305,7 +305,8 @@ def test_only_a_likelihood_brings_others_nearer_than_ours():
 def test_certificate_figure_has_a_panel_per_study_size_and_is_closed():
     figure = certificate_figure(grades.certificate_frame())
     assert [ax.get_title() for ax in figure.axes] == [
-        f"$J$ = {n_subjects:,}" for n_subjects in (*grades.STRATIFIED.studies, 100_000)
+        f"$J$ = {n_subjects:,}"
+        for n_subjects in (*grades.STRATIFIED.studies, *grades.LARGEST.studies)
     ]
     assert plt.get_fignums() == []
 

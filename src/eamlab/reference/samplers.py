@@ -258,19 +258,19 @@ def _proposal_draws(
     left_open = np.flatnonzero(np.diag(cov) > (_OPEN * prior.sds) ** 2)
     if not left_open.size:
         return draws, log_q
+    slopes = cov / np.diag(cov)[:, None]  # row i: of all parameters on parameter i
     for part, i in enumerate(left_open):
         rows = slice(part, round(_MOVED * n), left_open.size)
         places = prior.means[i] + prior.sds[i] * rng.standard_normal((n, 1))[rows]
-        draws[rows] += (places - draws[rows, [i]]) * cov[i] / cov[i, i]
+        draws[rows] += (places - draws[rows, [i]]) * slopes[i]
     off = draws - center
     parts = [multivariate_t(shape=cov, df=_STUDENT_DF).logpdf(off) + math.log1p(-_MOVED)]
     for i in left_open:
         rest = np.arange(len(cov)) != i
-        slope = cov[rest, i] / cov[i, i]
-        given = multivariate_t(
-            shape=cov[rest][:, rest] - np.outer(slope, cov[i, rest]), df=_STUDENT_DF
-        )
-        part = given.logpdf(off[:, rest] - off[:, [i]] * slope) + math.log(_MOVED / left_open.size)
+        shape = cov[rest][:, rest] - np.outer(slopes[i, rest], cov[i, rest])
+        beside = off[:, rest] - off[:, [i]] * slopes[i, rest]
+        part = multivariate_t(shape=shape, df=_STUDENT_DF).logpdf(beside)
+        part += math.log(_MOVED / left_open.size)
         parts.append(part + norm.logpdf(draws[:, i], prior.means[i], prior.sds[i]))
     return draws, np.logaddexp.reduce(parts, axis=0)
 
