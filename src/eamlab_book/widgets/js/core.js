@@ -352,7 +352,9 @@
     for (const [name, value] of Object.entries(settings)) all.set(`${key}.${name}`, value);
     const address = String(all) ? `#${all}` : location.pathname + location.search;
     if (String(all) || hash.includes("=")) history.replaceState(history.state, "", address);
+    followed = location.hash;
   };
+  let followed = globalThis.location?.hash;  // the address that the widgets know
   const REMEMBER_MS = 300;  // browsers refuse addresses that change with every move of a slider
 
   /** Start the widget of a place on its own settings and what the address says of them. */
@@ -370,7 +372,9 @@
         Object.entries(settings).filter(([name, value]) => value !== page.settings[name]));
       note.textContent = "";
       clearTimeout(timer);
-      timer = setTimeout(write, REMEMBER_MS);
+      timer = setTimeout(() => {
+        if (location.hash === followed) write();  // else a new link has come and is followed next
+      }, REMEMBER_MS);
     };
     const start = (own) => {
       const box = eam.html("div");
@@ -439,6 +443,7 @@
     }
   };
   globalThis.addEventListener?.("hashchange", () => {  // another link on the same page
+    followed = location.hash;
     if (location.hash.includes("=")) for (const follow of mounted.values()) follow();
   });
 
