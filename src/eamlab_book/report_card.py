@@ -380,7 +380,7 @@ class ModelKeySettings:
     end of its prior's central 95 %, and the others are stratified over the log spreads' prior.
     """
 
-    studies: Mapping[int, int] = field(default_factory=lambda: {10: 20, 20: 20, 50: 10, 200: 4})
+    studies: Mapping[int, int] = field(default_factory=lambda: dict.fromkeys((10, 20, 50, 200), 60))
     trials: tuple[int, int] = (30, 500)
     extreme: int = 0
     num_samples: int = 500
@@ -413,7 +413,7 @@ MODEL_GRADES = {
     "laboratory": (LABORATORY, ModelGradeSettings()),
     "two-conditions": (
         TWO_CONDITIONS,
-        ModelGradeSettings(ModelKeySettings({10: 20, 20: 20, 50: 4}, seed=4_500_000)),
+        ModelGradeSettings(ModelKeySettings({10: 60, 20: 60, 50: 60, 200: 4}, seed=4_500_000)),
     ),
 }
 """Model and settings of the grades of laboratory models, by the network's name."""
