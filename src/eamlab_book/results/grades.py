@@ -133,12 +133,13 @@ def make_certificates(workshop: Workshop, result: Result) -> dict[str, Any]:
         n_studies = settings.keys.studies[key["J"]]
         # Others may come and go.
         only = replace(settings, keys=replace(settings.keys, studies={key["J"]: n_studies}))
-        rows.append(one(only, key))
+        row = one(only, key)
         if settings.scored:
             scores = quick(only, key)
-            rows[-1]["score_seconds"] = scores["seconds"]
-            for name, values in rows[-1]["parameters"].items():
+            row["score_seconds"] = scores["seconds"]
+            for name, values in row["parameters"].items():
                 values |= scores["parameters"][name]
+        rows.append(row)
     return {"rows": rows}
 
 

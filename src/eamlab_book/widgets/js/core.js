@@ -345,6 +345,7 @@
     }
     return found;
   };
+  let followed = globalThis.location?.hash;  // the address that the widgets know
   const link = (key, settings) => {
     const hash = location.hash.slice(1);
     const all = new URLSearchParams(hash.includes("=") ? hash : "");
@@ -354,7 +355,6 @@
     if (String(all) || hash.includes("=")) history.replaceState(history.state, "", address);
     followed = location.hash;
   };
-  let followed = globalThis.location?.hash;  // the address that the widgets know
   const REMEMBER_MS = 300;  // browsers refuse addresses that change with every move of a slider
 
   /** Start the widget of a place on its own settings and what the address says of them. */
