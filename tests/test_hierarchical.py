@@ -419,11 +419,10 @@ def test_schools_are_composed_as_in_closed_form(tmp_path):
     workflow = el.train(SCHOOLS, "global", **options)
     for n_schools, shared, bound in ((20, 0.2, 0.4), (1000, 0.5, 1.5)):
         studies = el.simulate(SCHOOLS, n_schools, 20, seed=3, n_studies=10)
+        keys = [closed_form(study) for study in studies]
+        composed = el.compose(workflow, studies, num_samples=400, seed=1)
         bias, ratio = [], []
-        for study, draws in zip(
-            studies, el.compose(workflow, studies, num_samples=400, seed=1), strict=True
-        ):
-            exact = closed_form(study)
+        for draws, exact in zip(composed, keys, strict=True):
             bias.append([(draws.mean[k] - m) / sd for k, (m, sd) in exact.items()])
             ratio.append([draws.sd[k] / sd for k, (_, sd) in exact.items()])
         mean, rms = np.mean(bias, axis=0), np.mean(np.square(bias), axis=0) ** 0.5
@@ -431,17 +430,15 @@ def test_schools_are_composed_as_in_closed_form(tmp_path):
         ratios = np.mean(ratio, axis=0)
         assert np.all((ratios > 0.85) & (ratios < 1.2)), (n_schools, ratios)
     corrected = []
-    for study in studies[:5]:
-        draws = el.compose(workflow, study, num_samples=400, seed=1)
+    for study, draws, exact in zip(studies[:5], composed[:5], keys[:5], strict=True):
         found = el.certify(workflow, draws, study, seed=1, correct=True, progress=False)
         assert list(found.table.index) == list(SCHOOLS.prior.names)
         assert np.all(found.table["bias_se"] < 1.0)
-        exact = closed_form(study)
         corrected += [(found.draws.mean[k] - m) / sd for k, (m, sd) in exact.items()]
     assert np.sqrt(np.mean(np.square(corrected))) < 0.5
-    people = el.people(local, draws, studies[0], seed=1)
+    people = el.people(local, composed[0], studies[0], seed=1)
     book.figures.recovery_figure(people, studies[0])
-    book.figures.posterior_figure(draws, truth=studies[0].truth)
+    book.figures.posterior_figure(composed[0], truth=studies[0].truth)
     book.figures.calibration_figure(el.compose(workflow, studies, num_samples=50), studies)
 
 
