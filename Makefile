@@ -10,7 +10,7 @@ ARGS ?=
 PY := .venv/bin/python
 VENV := .venv/.complete
 BENCH := .venv/.bench
-# The chapters, one file of tests and half of the time, first and beside all others.
+# The chapters, half of the time, first.
 SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 export PYTHON PORT

@@ -86,6 +86,22 @@ def wider() -> Model:
     return replace(EAM, prior=prior)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """A file of tests stays with one process, which makes what they share once; not the chapters.
+
+    They share nothing, and are half of the time.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFileAndChapter(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            chapter = nodeid.startswith("tests/book/")
+            return nodeid if chapter else super()._split_scope(nodeid)
+
+    return ByFileAndChapter(config, log) if config.getoption("dist") == "loadfile" else None
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """After the chapters, list how long each took and how much memory its kernel needed."""
     rows = [

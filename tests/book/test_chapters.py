@@ -1,4 +1,4 @@
-"""Execute every chapter in a kernel of its own, one at a time, and watch its memory."""
+"""Execute every chapter in a kernel of its own, and watch its memory."""
 
 import contextlib
 import time
