@@ -54,7 +54,7 @@ PAIRS: dict[str, Callable] = {
 }
 
 
-# The laboratory's networks have the shapes of EAM's.
+# Two conditions' networks have all that is particular to the laboratory's.
 MODELS = ["EAM", pytest.param("laboratory", marks=pytest.mark.slow), "two-conditions"]
 
 

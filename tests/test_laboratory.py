@@ -83,7 +83,7 @@ def test_a_stored_key_is_what_the_exact_posterior_gives():
 # of twenty studies and more: of four they are the largest.
 @pytest.mark.parametrize(
     ("name", "median", "tail", "width", "start", "rms"),
-    [("laboratory", 0.25, 0.7, 0.15, 0.6, 0.7), ("two-conditions", 0.3, 0.8, 0.2, 0.75, 0.95)],
+    [("laboratory", 0.25, 0.7, 0.15, 0.45, 0.6), ("two-conditions", 0.3, 0.8, 0.2, 0.45, 0.65)],
 )
 def test_grades_tell_medians_and_tails(name, median, tail, width, start, rms):
     model, settings = MODEL_GRADES[name]
@@ -97,8 +97,8 @@ def test_grades_tell_medians_and_tails(name, median, tail, width, start, rms):
         assert np.median(bias, axis=0)[own].max() < median
         if len(some) >= 20:
             assert np.quantile(bias, 0.9, axis=0)[own].max() < tail
-        assert np.quantile(bias, 0.9) < 0.65  # of all pairs of study and parameter
+        assert np.quantile(bias, 0.9) < 0.6  # of all pairs of study and parameter
         assert np.median(bias, axis=0).max() < start
         assert np.all(np.abs(np.median(ratio, axis=0)[own] - 1) < width)
-        assert np.median(ratio, axis=0).max() < 1.4
+        assert np.median(ratio, axis=0).max() < 1.35
     assert np.sqrt(np.mean(np.square([row["bias"]["beta_raw"] for row in rows]))) < rms

@@ -25,6 +25,7 @@ from keras import ops
 from eamlab.model.model import DECISION, Model
 from eamlab.networks import (
     apply,
+    fastest_response,
     fastest_responses,
     gaussian_size,
     log_size,
@@ -161,6 +162,19 @@ def _moments(values: Tensor, mask: Tensor, ddof: int = 0) -> list[Tensor]:
     return [mean, 0.5 * ops.log(variance + _LEAST_VARIANCE), log_size(n + 0.1)]
 
 
+def _own_scale(values: Tensor, mask: Tensor) -> Tensor:
+    """Return values (..., n_trials, width) in sds from their mean over the trials of a mask."""
+    mean, log_sd, _ = _moments(values, mask)
+    return (values - mean[..., None, :]) * ops.exp(-log_sd)[..., None, :]
+
+
+def _since_own_fastest(trials: Tensor, mask: Tensor) -> Tensor:
+    """Return log of the time since the person's fastest response, in units of its mean."""
+    since = ops.maximum(trials[..., 1:2] - fastest_response(trials), 0.0)
+    unit = _mean(since, mask)[..., None, :] + 0.01
+    return 0.7 * ops.log(since / unit + 0.05) + 0.7
+
+
 @serializable("eamlab")
 class PersonSummary(SummaryNetwork):
     r"""Deep set over one person's trials, whose first values are a Gaussian likelihood.
@@ -175,16 +189,23 @@ class PersonSummary(SummaryNetwork):
         Of the model.
     summary_dim : int, default 16
         Number of further statistics.
+    own_scale : bool, default False
+        Whether trials are also given on the person's own scale, which tells more of many trials.
     """
 
     def __init__(
-        self, hierarchy: Hierarchy | dict[str, Any], summary_dim: int = 16, **kwargs: Any
+        self,
+        hierarchy: Hierarchy | dict[str, Any],
+        summary_dim: int = 16,
+        own_scale: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.hierarchy, self.summary_dim = _hierarchy(hierarchy), summary_dim
+        self.own_scale = own_scale
         self.trial_net = mlp((64,), "trial_net")
         self.first_net = mlp((128, 96), "first_net")
-        self.second_look = keras.layers.Dense(48, name="second_look")
+        self.second_look = keras.layers.Dense(64 if own_scale else 48, name="second_look")
         # Gain and shift of each unit of the second look, and how these change with the condition.
         n = 2 * self.second_look.units * (2 if self.hierarchy.conditions else 1)
         self.adjust = keras.layers.Dense(n, name="adjust")
@@ -203,7 +224,8 @@ class PersonSummary(SummaryNetwork):
             features = (trials - means) / sds
         else:
             features = trial_features(trials[..., :2])
-        first = self.trial_net(features)
+        seen = self._on_own_scale(trials, features) if self.own_scale else features
+        first = self.trial_net(seen)
         told = []
         for mask in masks:
             told.append(_mean(first, mask))
@@ -222,9 +244,17 @@ class PersonSummary(SummaryNetwork):
             both, change = ops.split(adjusted, 2, axis=-1)
             adjusted = both + trials[..., 2:3] * change
         gain, shift = ops.split(adjusted, 2, axis=-1)
-        second = ops.silu(self.second_look(features) * (1.0 + gain) + shift)
+        second = ops.silu(self.second_look(seen) * (1.0 + gain) + shift)
         told = ops.concatenate([told, guess, *[_mean(second, mask) for mask in masks]], axis=-1)
         return ops.concatenate([self.subject_net(told), told], axis=-1)
+
+    def _on_own_scale(self, trials: Tensor, features: Tensor) -> Tensor:
+        """Add to a person's features what the trials are on the person's own scale."""
+        there = sum(_masks(trials, self.hierarchy.conditions))
+        if self.hierarchy.trial_means:
+            return ops.concatenate([features, _own_scale(features, there)], axis=-1)
+        own = [_own_scale(features[..., 1:2], there), _since_own_fastest(trials, there)]
+        return ops.concatenate([features, *own, *[features[..., :1] * x for x in own]], axis=-1)
 
     def call(self, x: Tensor, training: bool = False, **kwargs: Any) -> Tensor:
         """Summarize each person."""
@@ -233,7 +263,7 @@ class PersonSummary(SummaryNetwork):
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
         own = {"hierarchy": asdict(self.hierarchy), "summary_dim": self.summary_dim}
-        return super().get_config() | own
+        return super().get_config() | own | {"own_scale": self.own_scale}
 
 
 def _hierarchy(given: Hierarchy | dict[str, Any]) -> Hierarchy:
@@ -453,14 +483,22 @@ class PopulationSummary(SummaryNetwork):
         Of the model.
     summary_dim : int, default 32
         Number of further statistics.
+    own_scale : bool, default False
+        Of the `PersonSummary`.
     """
 
     def __init__(
-        self, hierarchy: Hierarchy | dict[str, Any], summary_dim: int = 32, **kwargs: Any
+        self,
+        hierarchy: Hierarchy | dict[str, Any],
+        summary_dim: int = 32,
+        own_scale: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.hierarchy, self.summary_dim = _hierarchy(hierarchy), summary_dim
-        self.person = PersonSummary(self.hierarchy, summary_dim=0, name="person")
+        self.person = PersonSummary(
+            self.hierarchy, summary_dim=0, own_scale=own_scale, name="person"
+        )
         self.person.trainable = False
         self.person_net = mlp((96, 64), "person_net")
         self.group_net = mlp((160, 160), "group_net")
@@ -498,4 +536,4 @@ class PopulationSummary(SummaryNetwork):
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
         own = {"hierarchy": asdict(self.hierarchy), "summary_dim": self.summary_dim}
-        return super().get_config() | own
+        return super().get_config() | own | {"own_scale": self.person.own_scale}

@@ -60,11 +60,14 @@ class NetworkSettings:
 
     ``score="plain"`` is BayesFlow's own diffusion model instead of the anchored one; the local
     workflow ignores it. With the pooled summary both workflows have BayesFlow's own networks.
+    ``own_scale`` is for the hierarchical summary, which then also sees trials on each person's own
+    scale.
     """
 
     summary: str = "subject-aware"
     score: str = "anchored"
     summary_dim: int = 64
+    own_scale: bool = False
     widths: tuple[int, ...] = (128, 128, 128)
     activation: str = "silu"
 
@@ -203,25 +206,27 @@ PRESETS: dict[str, Preset] = {
             name="laboratory",
             description="What the shipped laboratory networks were trained with: a Gaussian per "
             "person, a population of them; 5 to 1,000 trials each, ragged. Train local first.",
-            global_network=NetworkSettings(summary="hierarchical", summary_dim=32),
+            global_network=NetworkSettings(summary="hierarchical", summary_dim=32, own_scale=True),
             global_training=TrainingSettings(
-                epochs=48,
-                batch_size=128,
+                epochs=28,
+                batches_per_epoch=384,
                 learning_rate=1e-3,
                 group_sizes=(20, 5, 50, 10, 100, 2, 30, 200, 15, 1, 60),
                 n_trials=100,
-                trials_per_batch=96_000,
+                trials_per_batch=32_000,
                 ragged_every=2,
                 trial_range=(5, 1000),
                 averaging=0.999,
             ),
+            local_network=NetworkSettings(summary="hierarchical", summary_dim=16, own_scale=True),
             local_training=TrainingSettings(
                 epochs=48,
-                batch_size=512,
+                batches_per_epoch=512,
+                batch_size=128,
                 learning_rate=2e-3,
                 group_sizes=(1,),
                 n_trials=400,
-                trials_per_batch=96_000,
+                trials_per_batch=24_000,
                 ragged_every=2,
                 trial_range=(5, 1000),
                 averaging=0.999,
@@ -343,7 +348,8 @@ def global_workflow(
         network = replace(network, summary=summary)
     _check_summary(network, model)
     if network.summary == "hierarchical":
-        summaries: Any = PopulationSummary(Hierarchy.of(model), summary_dim=network.summary_dim)
+        sizes = {"summary_dim": network.summary_dim, "own_scale": network.own_scale}
+        summaries: Any = PopulationSummary(Hierarchy.of(model), **sizes)
     else:
         kind = PooledSummary if network.summary == "pooled" else GroupSummary
         summaries = kind(summary_dim=network.summary_dim)
@@ -417,7 +423,8 @@ def local_workflow(
         inference = bf.networks.StableConsistencyModel(subnet_kwargs=subnet)
     else:
         hierarchy = Hierarchy.of(model)
-        summary = PersonSummary(hierarchy, summary_dim=network.summary_dim)
+        sizes = {"summary_dim": network.summary_dim, "own_scale": network.own_scale}
+        summary = PersonSummary(hierarchy, **sizes)
         inference = PersonPosterior(hierarchy, subnet_kwargs=subnet, steps=_CONSISTENCY_STEPS)
     training = preset.local_training
     studies = make_simulator(model, 1, training.n_trials, **training.options)

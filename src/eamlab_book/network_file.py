@@ -171,6 +171,7 @@ def _hierarchical_description(person: Any) -> dict[str, Any]:
         "guess": _mlp(person.first_net),
         "adjust": _dense(person.adjust),
         "second": _dense(person.second_look),
+        "own_scale": person.own_scale,
         "hierarchy": {"population": [*map(list, h.population)], "shared": list(h.shared)}
         | {name: _numbers(getattr(h, name)) for name in numbers},
     }

@@ -222,16 +222,6 @@
     return there;
   };
   const least = (values) => values.reduce((a, b) => Math.min(a, b), Infinity);
-  const trialFeatures = (trials) => {
-    const fastest = least(trials.map(([, rt]) => rt));
-    return trials.map(([choice, time]) => {
-      const sign = 2 * choice - 1;
-      const rt = Math.max(time, SHORTEST_RT);
-      const scales = [Math.log(rt) + 0.5, 4 / (1 + rt) - 2.5,
-        0.7 * Math.log(time - fastest + 0.05) + 0.7];
-      return [sign, ...scales, ...scales.map((x) => sign * x)];
-    });
-  };
   /** The fastest response of either kind. */
   const fastestResponses = (trials) => [0, 1].map((kind) => 0.5 + Math.log(
     least(trials.map(([choice, rt]) => Math.max(rt, SHORTEST_RT) + (choice === kind ? 0 : SLOWEST_RT)))));
@@ -279,6 +269,21 @@
     return [center, 0.5 * Math.log(variance + LEAST_OF_TRIALS), logSize(values.length + 0.1)];
   };
 
+  const sinceFastest = (since) => 0.7 * Math.log(since + 0.05) + 0.7;
+  const trialFeatures = (trials, ownScale) => {
+    const fastest = least(trials.map(([, rt]) => rt));
+    const [center, logSd] = moments(trials.map(([, rt]) => logTime(rt)));
+    const unit = trials.reduce((sum, [, rt]) => sum + rt - fastest, 0) / trials.length + 0.01;
+    return trials.map(([choice, time]) => {
+      const sign = 2 * choice - 1;
+      const both = (scales) => [...scales, ...scales.map((x) => sign * x)];
+      const since = time - fastest;
+      const scales = [logTime(time), 4 / (1 + Math.max(time, SHORTEST_RT)) - 2.5, sinceFastest(since)];
+      const own = [(logTime(time) - center) / Math.exp(logSd), sinceFastest(since / unit)];
+      return [sign, ...both(scales), ...(ownScale ? both(own) : [])];
+    });
+  };
+
   /** One vector per person, of the trials of each condition (as PersonSummary in hierarchical.py):
    * the second time units are looked at that the first look has moved and stretched. */
   function* embedded(network, people) {
@@ -291,7 +296,7 @@
         const trials = trialsOf(network, person, from + some.length);
         const all = [...trials.keys()];
         const parts = codes.length ? codes.map((c) => all.filter((r) => trials[r][2] === c)) : [all];
-        const features = inFours(trialFeatures(trials));
+        const features = inFours(trialFeatures(trials, network.own_scale));
         const h = chain(features, trials.length, first);
         const told = parts.flatMap((part) => [...meanOf(h, part, first.at(-1)),
           ...fastestResponses(part.map((r) => trials[r])).map((v) => Math.min(v, LATEST)),
