@@ -358,7 +358,8 @@ def summed_gap(javascript, workflow, monkeypatch, summaries, seed, settings) -> 
     wanted = summed_draws(monkeypatch, workflow, summaries, noise, subsets, settings)
     inputs = {"summaries": summaries, "settings": settings, "draws": draws}
     inputs |= {"normal": batches(noise), "uniform": batches_of_steps(uniform, len(summaries))}
-    return np.abs(np.reshape(javascript(SUMMED, **inputs), (draws, dim)) - wanted).max()
+    gap = np.reshape(javascript(SUMMED, **inputs), (draws, dim)) - wanted
+    return np.max(np.abs(gap) / np.maximum(1.0, np.abs(wanted)))  # as single precision rounds
 
 
 def batches_of_steps(uniform: np.ndarray, n: int) -> np.ndarray:
