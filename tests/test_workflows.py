@@ -192,6 +192,8 @@ def test_bad_settings_are_named():
         get_preset("qick")
     with pytest.raises(ValueError, match="summary must be one of"):
         global_workflow(summary="polled")
+    with pytest.raises(ValueError, match="own_scale must be False for the pooled summary"):
+        NetworkSettings(summary="pooled", own_scale=True)
 
 
 def test_weights_are_small_enough_to_commit():

@@ -76,6 +76,11 @@ class NetworkSettings:
             raise ValueError(f"summary must be one of {SUMMARIES}, got {self.summary!r}.")
         if self.score not in SCORES:
             raise ValueError(f"score must be one of {SCORES}, got {self.score!r}.")
+        if self.own_scale and self.summary != "hierarchical":
+            raise ValueError(
+                f"own_scale must be False for the {self.summary} summary; only the hierarchical "
+                "one knows persons."
+            )
 
 
 @dataclass(frozen=True)
@@ -348,8 +353,9 @@ def global_workflow(
         network = replace(network, summary=summary)
     _check_summary(network, model)
     if network.summary == "hierarchical":
-        sizes = {"summary_dim": network.summary_dim, "own_scale": network.own_scale}
-        summaries: Any = PopulationSummary(Hierarchy.of(model), **sizes)
+        summaries: Any = PopulationSummary(
+            Hierarchy.of(model), summary_dim=network.summary_dim, own_scale=network.own_scale
+        )
     else:
         kind = PooledSummary if network.summary == "pooled" else GroupSummary
         summaries = kind(summary_dim=network.summary_dim)
@@ -423,8 +429,9 @@ def local_workflow(
         inference = bf.networks.StableConsistencyModel(subnet_kwargs=subnet)
     else:
         hierarchy = Hierarchy.of(model)
-        sizes = {"summary_dim": network.summary_dim, "own_scale": network.own_scale}
-        summary = PersonSummary(hierarchy, **sizes)
+        summary = PersonSummary(
+            hierarchy, summary_dim=network.summary_dim, own_scale=network.own_scale
+        )
         inference = PersonPosterior(hierarchy, subnet_kwargs=subnet, steps=_CONSISTENCY_STEPS)
     training = preset.local_training
     studies = make_simulator(model, 1, training.n_trials, **training.options)
