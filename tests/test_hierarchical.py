@@ -185,8 +185,9 @@ def test_on_her_own_scale_a_slower_person_looks_the_same(model):
     trials = model.sample(1, 1, 40, seed=5)["sim_data"][:, 0]
     slower = np.concatenate([trials[..., :1], 3.0 * trials[..., 1:2], trials[..., 2:]], axis=-1)
     summary = PersonSummary(Hierarchy.of(model), own_scale=True)
+    there = np.ones_like(trials[..., :1])
     first, second = (
-        np.asarray(summary._on_own_scale(x, trial_features(x[..., :2])))[..., 7:]
+        np.asarray(summary._on_own_scale(x, trial_features(x[..., :2]), there))[..., 7:]
         for x in (trials, slower)
     )
     assert first.shape[-1] == 4 and np.abs(first).max() > 1.0

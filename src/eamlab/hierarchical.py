@@ -25,13 +25,14 @@ from keras import ops
 from eamlab.model.model import DECISION, Model
 from eamlab.networks import (
     apply,
-    fastest_response,
     fastest_responses,
     gaussian_size,
+    log_since,
     log_size,
     lower,
     mlp,
     refuse_masks,
+    since_fastest,
     trial_features,
 )
 
@@ -170,9 +171,8 @@ def _own_scale(values: Tensor, mask: Tensor) -> Tensor:
 
 def _since_own_fastest(trials: Tensor, mask: Tensor) -> Tensor:
     """Return log of the time since the person's fastest response, in units of its mean."""
-    since = ops.maximum(trials[..., 1:2] - fastest_response(trials), 0.0)
-    unit = _mean(since, mask)[..., None, :] + 0.01
-    return 0.7 * ops.log(since / unit + 0.05) + 0.7
+    since = since_fastest(trials)
+    return log_since(since / (_mean(since, mask)[..., None, :] + 0.01))
 
 
 @serializable("eamlab")
@@ -224,7 +224,7 @@ class PersonSummary(SummaryNetwork):
             features = (trials - means) / sds
         else:
             features = trial_features(trials[..., :2])
-        seen = self._on_own_scale(trials, features) if self.own_scale else features
+        seen = self._on_own_scale(trials, features, sum(masks)) if self.own_scale else features
         first = self.trial_net(seen)
         told = []
         for mask in masks:
@@ -248,9 +248,8 @@ class PersonSummary(SummaryNetwork):
         told = ops.concatenate([told, guess, *[_mean(second, mask) for mask in masks]], axis=-1)
         return ops.concatenate([self.subject_net(told), told], axis=-1)
 
-    def _on_own_scale(self, trials: Tensor, features: Tensor) -> Tensor:
+    def _on_own_scale(self, trials: Tensor, features: Tensor, there: Tensor) -> Tensor:
         """Add to a person's features what the trials are on the person's own scale."""
-        there = sum(_masks(trials, self.hierarchy.conditions))
         if self.hierarchy.trial_means:
             return ops.concatenate([features, _own_scale(features, there)], axis=-1)
         own = [_own_scale(features[..., 1:2], there), _since_own_fastest(trials, there)]
@@ -262,8 +261,8 @@ class PersonSummary(SummaryNetwork):
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
-        own = {"hierarchy": asdict(self.hierarchy), "summary_dim": self.summary_dim}
-        return super().get_config() | own | {"own_scale": self.own_scale}
+        own = {"summary_dim": self.summary_dim, "own_scale": self.own_scale}
+        return super().get_config() | {"hierarchy": asdict(self.hierarchy)} | own
 
 
 def _hierarchy(given: Hierarchy | dict[str, Any]) -> Hierarchy:
@@ -535,5 +534,5 @@ class PopulationSummary(SummaryNetwork):
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
-        own = {"hierarchy": asdict(self.hierarchy), "summary_dim": self.summary_dim}
-        return super().get_config() | own | {"own_scale": self.person.own_scale}
+        own = {"summary_dim": self.summary_dim, "own_scale": self.person.own_scale}
+        return super().get_config() | {"hierarchy": asdict(self.hierarchy)} | own

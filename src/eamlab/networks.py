@@ -48,18 +48,23 @@ def trial_features(trials: Tensor) -> Tensor:
     """
     sign = 2.0 * trials[..., 0:1] - 1.0
     rt = trials[..., 1:2]
-    since_fastest = ops.maximum(rt - fastest_response(trials), 0.0)
-    since_fastest = 0.7 * ops.log(since_fastest + 0.05) + 0.7
+    since = log_since(since_fastest(trials))
     rt = ops.maximum(rt, _SHORTEST_RT)
     log_rt, speed = ops.log(rt) + 0.5, 4.0 / (1.0 + rt) - 2.5
-    scales = [log_rt, speed, since_fastest]
+    scales = [log_rt, speed, since]
     return ops.concatenate([sign, *scales, *[sign * x for x in scales]], axis=-1)
 
 
-def fastest_response(trials: Tensor) -> Tensor:
-    """Return the fastest response time (..., 1, 1) of trials (..., n_trials, 2)."""
+def since_fastest(trials: Tensor) -> Tensor:
+    """Return times (..., n_trials, 1) since the fastest response of the same subject."""
     rt = trials[..., 1:2]
-    return ops.min(ops.where(rt > 0.0, rt, _SLOWEST_RT), axis=-2, keepdims=True)
+    fastest = ops.min(ops.where(rt > 0.0, rt, _SLOWEST_RT), axis=-2, keepdims=True)
+    return ops.maximum(rt - fastest, 0.0)
+
+
+def log_since(since: Tensor) -> Tensor:
+    """Return the well-scaled log of times that begin at zero."""
+    return 0.7 * ops.log(since + 0.05) + 0.7
 
 
 def fastest_responses(trials: Tensor) -> Tensor:

@@ -270,17 +270,20 @@
   };
 
   const sinceFastest = (since) => 0.7 * Math.log(since + 0.05) + 0.7;
-  const trialFeatures = (trials, ownScale) => {
-    const fastest = least(trials.map(([, rt]) => rt));
+  /** What a time is on the scale of the person whose trials these are. */
+  const ownScaleOf = (trials, fastest) => {
     const [center, logSd] = moments(trials.map(([, rt]) => logTime(rt)));
     const unit = trials.reduce((sum, [, rt]) => sum + rt - fastest, 0) / trials.length + 0.01;
-    return trials.map(([choice, time]) => {
+    return (rt) => [(logTime(rt) - center) / Math.exp(logSd), sinceFastest((rt - fastest) / unit)];
+  };
+  const trialFeatures = (trials, ownScale) => {
+    const fastest = least(trials.map(([, rt]) => rt));
+    const own = ownScale ? ownScaleOf(trials, fastest) : () => [];
+    return trials.map(([choice, rt]) => {
       const sign = 2 * choice - 1;
       const both = (scales) => [...scales, ...scales.map((x) => sign * x)];
-      const since = time - fastest;
-      const scales = [logTime(time), 4 / (1 + Math.max(time, SHORTEST_RT)) - 2.5, sinceFastest(since)];
-      const own = [(logTime(time) - center) / Math.exp(logSd), sinceFastest(since / unit)];
-      return [sign, ...both(scales), ...(ownScale ? both(own) : [])];
+      const scales = [logTime(rt), 4 / (1 + Math.max(rt, SHORTEST_RT)) - 2.5, sinceFastest(rt - fastest)];
+      return [sign, ...both(scales), ...both(own(rt))];
     });
   };
 
