@@ -413,7 +413,7 @@ MODEL_GRADES = {
     "laboratory": (LABORATORY, ModelGradeSettings()),
     "two-conditions": (
         TWO_CONDITIONS,
-        ModelGradeSettings(ModelKeySettings({10: 60, 20: 60, 50: 60, 200: 4}, seed=4_500_000)),
+        ModelGradeSettings(ModelKeySettings({10: 60, 20: 60, 50: 60, 200: 60}, seed=4_500_000)),
     ),
 }
 """Model and settings of the grades of laboratory models, by the network's name."""
