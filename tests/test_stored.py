@@ -18,6 +18,8 @@ NAMES = sorted(path.name for path in stored_path("").glob("*.json"))
 NETWORKS = {
     "certificates.json": {"global"},
     "certificates_J100000.json": {"global"},
+    "certificates_laboratory.json": {"laboratory"},
+    "certificates_two-conditions.json": {"two-conditions"},
     "compositions.json": {"global"},
     "films.json": {"global"},
     "grades.json": {"global", "global-pooled"},

@@ -421,7 +421,7 @@ MODEL_GRADES = {
 
 @dataclass(frozen=True)
 class CertificateSettings:
-    """What made the certificates of the stratified studies, composed as recommended.
+    """What made the certificates of graded studies, composed as recommended.
 
     ``n_studies`` are simulated and composed; ``scored``, or as many as have 60 groups, are for the
     forecast by excess scores, which is left out where it is 0.
@@ -436,14 +436,25 @@ class CertificateSettings:
 
 
 CERTIFICATES = {
-    "certificates": CertificateSettings(),
-    "certificates_J100000": CertificateSettings(n_studies=24, scored=0, keys=LARGEST),
+    "global": {
+        "certificates": CertificateSettings(),
+        "certificates_J100000": CertificateSettings(n_studies=24, scored=0, keys=LARGEST),
+    }
+} | {
+    name: {f"certificates_{name}": CertificateSettings(scored=0, keys=of.keys)}
+    for name, (_, of) in MODEL_GRADES.items()
 }
-"""What made the stored certificates, by name; of 100,000 people each takes some minutes."""
+"""What made the stored certificates, by the network's and their own names; of 100,000 people each
+takes some minutes."""
 
 
-def certificate_frame() -> pd.DataFrame:
-    """Return what certificates of the stratified studies forecast, beside what was true.
+def certificate_frame(network: str = "global") -> pd.DataFrame:
+    """Return what certificates of graded studies forecast, beside what was true.
+
+    Parameters
+    ----------
+    network : {"global", "laboratory", "two-conditions"}
+        Whose draws are certified; the first's studies are stratified.
 
     Returns
     -------
@@ -454,7 +465,11 @@ def certificate_frame() -> pd.DataFrame:
         excess scores, ``score``, with its standard error ``score_se``; ``seconds`` and
         ``score_seconds`` per study.
     """
-    stored = (load_stored(f"{name}.json", of)["rows"] for name, of in CERTIFICATES.items())
+    model = MODEL_GRADES[network][0] if network in MODEL_GRADES else None
+    stored = (
+        load_stored(f"{name}.json", of, model=model)["rows"]
+        for name, of in CERTIFICATES[network].items()
+    )
     return pd.DataFrame(
         [
             {k: v for k, v in r.items() if k != "parameters"} | {"parameter": name} | values
@@ -465,8 +480,13 @@ def certificate_frame() -> pd.DataFrame:
     )
 
 
-def certificate_table() -> pd.DataFrame:
+def certificate_table(network: str = "global") -> pd.DataFrame:
     """Summarize `certificate_frame`, two rows per J: as composed, and corrected.
+
+    Parameters
+    ----------
+    network : {"global", "laboratory", "two-conditions"}
+        As in `certificate_frame`.
 
     Returns
     -------
@@ -477,7 +497,7 @@ def certificate_table() -> pd.DataFrame:
         the share of true biases inside the forecast's 90 % interval, and seconds per study.
     """
     rows = []
-    for n_subjects, part in certificate_frame().groupby("J"):
+    for n_subjects, part in certificate_frame(network).groupby("J"):
         by_study = part.pivot(index="study", columns="parameter")
         held = _held(part, "bias")
         for label, bias, ratio, share, seconds in (

@@ -133,9 +133,9 @@ def make_certificates(workshop: Workshop, result: Result) -> dict[str, Any]:
         n_studies = settings.keys.studies[key["J"]]
         # Others may come and go.
         only = replace(settings, keys=replace(settings.keys, studies={key["J"]: n_studies}))
-        row = one(only, key)
+        row = one(network, only, key)
         if settings.scored:
-            scores = quick(only, key)
+            scores = quick(network, only, key)
             row["score_seconds"] = scores["seconds"]
             for name, values in row["parameters"].items():
                 values |= scores["parameters"][name]
@@ -157,11 +157,11 @@ def exact_moments(workshop: Workshop) -> dict[int, list[dict[str, tuple[float, f
 
 
 def certified(
-    workshop: Workshop, settings: CertificateSettings, key: dict[str, Any]
+    workshop: Workshop, network: str, settings: CertificateSettings, key: dict[str, Any]
 ) -> dict[str, Any]:
     """Compose, certify and correct a study; compare with the moments of its exact posterior."""
     study = graded(workshop, settings.keys, key["J"], key["study"])
-    workflow, start = workshop.network("global"), time.perf_counter()
+    workflow, start = workshop.network(network), time.perf_counter()
     draws = compose(workflow, study, num_samples=settings.num_samples, seed=1, check=False)
     found = certify(
         workflow, draws, study, n_studies=settings.n_studies, rounds=settings.rounds,
@@ -185,11 +185,11 @@ def certified(
 
 
 def forecast_by_scores(
-    workshop: Workshop, settings: CertificateSettings, key: dict[str, Any]
+    workshop: Workshop, network: str, settings: CertificateSettings, key: dict[str, Any]
 ) -> dict[str, Any]:
     """Return what excess scores forecast of a composed study, in exact sds."""
     study = graded(workshop, settings.keys, key["J"], key["study"])
-    workflow = workshop.network("global")
+    workflow = workshop.network(network)
     draws = compose(workflow, study, num_samples=settings.num_samples, seed=1, check=False)
     n_studies = max(settings.scored, -(-GROUPS // draws.diagnostics["n_groups"]))
     found = certify(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from eamlab_book.report_card import (
     MODEL_GRADES,
     REAL,
     STRATIFIED,
+    CertificateSettings,
     ComparisonSettings,
     CompositionSettings,
     DiscretizationSettings,
@@ -111,6 +113,14 @@ def _model_grades(name: str, model: Model, grading: ModelGradeSettings) -> tuple
     )
 
 
+def _certificates(network: str, of: Mapping[str, CertificateSettings]) -> Iterator[Result]:
+    """The certificates of a network's graded studies, whose exact posteriors have like names."""
+    model, _ = MODEL_GRADES.get(network, (None, None))
+    for name, settings in of.items():
+        needs = (network, name.replace("certificates", "keys"))
+        yield _stored(name, grades.make_certificates, settings, 2400, *needs, model=model)
+
+
 NETWORKS = (
     _network("local", _SHIPPED, "local", "full", 760),
     _network("global", _SHIPPED, "global", "full", 1880, "local"),
@@ -142,12 +152,6 @@ RESULTS = (
     _stored("grades", grades.make_grades, GradeSettings(), 7200, "global", "global-pooled"),
     _stored("keys", models.make_model_keys, STRATIFIED, 6000),
     _stored("keys_J100000", models.make_model_keys, LARGEST, 2400),
-    *(
-        _stored(name, grades.make_certificates, settings, 2400, "global", keys_of)
-        for (name, settings), keys_of in zip(
-            CERTIFICATES.items(), ("keys", "keys_J100000"), strict=True
-        )
-    ),
     _stored(
         "compositions", grades.make_compositions, CompositionSettings(), 1200, "global", "grades"
     ),
@@ -159,6 +163,7 @@ RESULTS = (
         for of, s in EXACT_SBC.items()
     ),
     *(r for name, of in MODEL_GRADES.items() for r in _model_grades(name, *of)),
+    *(r for network, of in CERTIFICATES.items() for r in _certificates(network, of)),
     *(
         _stored(
             composed_sbc_name(name),
