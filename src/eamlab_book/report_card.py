@@ -411,10 +411,7 @@ class ModelGradeSettings:
 
 MODEL_GRADES = {
     "laboratory": (LABORATORY, ModelGradeSettings()),
-    "two-conditions": (
-        TWO_CONDITIONS,
-        ModelGradeSettings(ModelKeySettings({10: 60, 20: 60, 50: 60, 200: 60}, seed=4_500_000)),
-    ),
+    "two-conditions": (TWO_CONDITIONS, ModelGradeSettings(ModelKeySettings(seed=4_500_000))),
 }
 """Model and settings of the grades of laboratory models, by the network's name."""
 
@@ -465,7 +462,7 @@ def certificate_frame(network: str = "global") -> pd.DataFrame:
         excess scores, ``score``, with its standard error ``score_se``; ``seconds`` and
         ``score_seconds`` per study.
     """
-    model = MODEL_GRADES[network][0] if network in MODEL_GRADES else None
+    model, _ = MODEL_GRADES.get(network, (None, None))
     stored = (
         load_stored(f"{name}.json", of, model=model)["rows"]
         for name, of in CERTIFICATES[network].items()
